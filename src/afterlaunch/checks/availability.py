@@ -1,0 +1,355 @@
+"""Is every column that the model learnt from there in production, alive, and there in time?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from afterlaunch.checks.evidence import Check, Evidence
+from afterlaunch.checks.rows import (
+    groups,
+    is_number,
+    is_plain,
+    later,
+    looks_default,
+    numbers,
+    order,
+    per_group,
+    percent,
+    quoted,
+    steadiness,
+    text_codes,
+    times,
+    words,
+)
+from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.finding import Effect, Json, Verdict
+from afterlaunch.stats.shares import Excess, Share, counted, p_value
+
+Ints = NDArray[np.int64]
+
+ALMOST_ALL = 0.95
+"""From this share of one value on a column is called constant."""
+MOSTLY = 0.5
+"""From this share of a default-looking value on a column is called mostly default."""
+MANY_VALUES = 20
+"""A column with more different values than this is continuous: its mean or median is no natural value."""
+TIME_ENDINGS = ("_time", "_at", "_ts", "_timestamp", "_updated_at")
+
+MISSING = EffectKind(
+    "missing", "share missing", "share", 0.05, "up",
+    "one row in twenty that the model scores without a column it learnt from; the usual bound of data-quality rules",
+)  # fmt: skip
+CONSTANT = EffectKind(
+    "constant", "share of one value beyond the reference", "share", 0.05, "up",
+    "the same one row in twenty; it is only asked where 95 % of production has one value",
+)  # fmt: skip
+DEFAULT = EffectKind(
+    "default", "share of a default value beyond the reference", "share", 0.05, "up",
+    "the same one row in twenty; it is only asked where half of production has a default-looking value",
+)  # fmt: skip
+STEADY = EffectKind(
+    "steady", "share of one value beyond the reference", "share", 1.0, "up",
+    "never bad in itself: a column that follows time is constant in a short stretch of it",
+)  # fmt: skip
+LATE = EffectKind(
+    "late", "share known after the prediction", "share", 0.01, "up",
+    "clock skew aside, no row may use a value from its future",
+)  # fmt: skip
+UNEXPECTED = EffectKind(
+    "unexpected", "share with a column the reference lacks", "share", 1.0, "up", "informs only"
+)
+ROLE = EffectKind("role", "tables that have the column", "share", 1.0, "up", "informs only")
+
+
+def run(evidence: Evidence) -> list[Estimate]:
+    """Availability of every feature of the reference in production.
+
+    Args:
+        evidence: Needs "columns" for missing values and "samples" for constants, defaults and late values;
+            what is not there is left out.
+
+    Returns:
+        For every training feature an estimate "missing"; "constant", "default", "steady" and "late"
+        where there is something to say; "unexpected" for features that only production has and
+        "role" for role columns that one table lacks, both informing. A table without rows gives
+        undecided findings.
+    """
+    features = evidence.roles.features_of(evidence.reference_kinds)
+    found = [_missing(evidence, name) for name in features]
+    found += _one_valued(evidence, [name for name in features if name in evidence.production_kinds])
+    found += _late(evidence, features)
+    found += _one_table_only(evidence)
+    return found
+
+
+def _estimate(kind: EffectKind, name: str, excess: Excess, **more: Any) -> Estimate:
+    return Estimate(
+        "availability", kind, name, excess.value, excess.interval,
+        n=int(excess.production.rows), method=_method(excess), rows_needed=excess.rows_needed,
+        binding="units_too_few" if excess.production.df <= 0 or excess.reference.df <= 0 else "reference_too_small",
+        p_value=lambda margin: p_value(excess.interval, margin), **more,
+    )  # fmt: skip
+
+
+def _method(excess: Excess) -> str:
+    clustered = np.isfinite(excess.production.df)
+    return "difference of two Jeffreys intervals" + (" with a design effect from groups of units" if clustered else "")
+
+
+def _missing(evidence: Evidence, name: str) -> Estimate:
+    """Share of production rows without a value, beyond the reference's."""
+    there = name in evidence.production_kinds
+    before = evidence.reference.columns.get(name) if evidence.reference is not None else None
+    after = evidence.production.columns.get(name) if evidence.production is not None else None
+    total = evidence.production.total if evidence.production is not None else 0
+    if not there:
+        # A fact about the table's schema: every row lacks it, whatever the units are.
+        excess = Excess(Share(0, 0, 1.0), Share(total, total))
+        return Estimate(
+            "availability", MISSING, name, 1.0, lambda low, high: (_all_of(total).interval(low, high).low, 1.0),
+            say=lambda e, v: f"Production has no column {name!r}, which the model learnt from: 100 % of its rows lack it.",
+            action=f"Log {name!r} in production if it is known when the model predicts; if it is not, retrain without it.",
+            n=total, method="Jeffreys interval", p_value=lambda m: p_value(lambda a, b: (_all_of(total).interval(a, b).low, 1.0), m),
+            table=_table(name, [("reference", _share(before)), ("production", excess.production)]),
+        )  # fmt: skip
+    if after is None or before is None:
+        return Estimate(
+            "availability", MISSING, name, None, reason="not_counted", primary=False, may_alarm=False,
+            sentence=f"Missing values of {name!r} were not counted.",
+        )  # fmt: skip
+    excess = Excess(_share(before), _share(after))
+
+    def say(effect: Effect, verdict: Verdict) -> str:
+        now, then = percent(excess.production.value), percent(excess.reference.value)
+        return f"{now} of production rows have no value of {name!r}, against {then} of the reference."
+
+    return _estimate(
+        MISSING, name, excess, say=say,
+        action=f"Find out why {name!r} is empty in production; until then treat the model's scores on those rows as untested.",
+        table=_table(name, [("reference", excess.reference), ("production", excess.production)]),
+    )  # fmt: skip
+
+
+def _all_of(total: int) -> Share:
+    return Share(total, total) if total else Share(0, 0)
+
+
+def _share(counts: Any) -> Share:
+    if counts is None:
+        return Share(0, 0)
+    return counted(counts.missing, counts.missing + counts.counts.sum(axis=1))
+
+
+def _table(name: str, rows: list[tuple[str, Share]], what: str = "share missing") -> Json:
+    shown = []
+    for label, one in rows:
+        if one.rows > 0:
+            i = one.interval(0.05, 0.05)
+            shown.append({"name": label, "value": i.value, "low": i.low, "high": i.high})
+    return {"kind": "intervals", "title": f"{name}: {what}", "unit": "share", "rows": shown}
+
+
+@dataclass(frozen=True, slots=True)
+class _Modal:
+    """Production's commonest value of one column."""
+
+    value: float | str
+    excess: Excess
+    distinct: int
+    typical: bool
+    """Whether it is the reference's mean or median of a continuous column."""
+    new: bool
+    """Whether the reference lacks it."""
+
+
+def _one_valued(evidence: Evidence, features: list[str]) -> list[Estimate]:
+    """Columns that have (almost) one value in production."""
+    before, after = evidence.reference_sample, evidence.production_sample
+    if before is None or after is None or before.rows == 0 or after.rows == 0:
+        return []
+    group = groups(evidence)
+    found = []
+    sample = None if after.whole and before.whole else after.rows
+    in_order: Ints | None = None
+    for name in features:
+        if name not in before.frame.columns or name not in after.frame.columns:
+            continue
+        ref, prod = before.frame[name], after.frame[name]
+        if not (is_plain(ref) and is_plain(prod)) or ref.dtype.is_temporal() or prod.dtype.is_temporal():
+            continue
+        modal = _modal(ref, prod, group)
+        if modal is None:
+            continue
+        share = modal.excess.production.value
+        default = looks_default(modal.value) or modal.typical
+        rest = 1 - modal.excess.reference.value
+        constant = share >= ALMOST_ALL
+        # Half of what told rows apart must be gone; less is as likely a change of the world.
+        filled = default and share >= MOSTLY and 1 - share <= 0.5 * rest
+        if not constant and not filled:
+            continue
+        in_order = order(before.frame, evidence.roles) if in_order is None else in_order
+        pace = steadiness(text_codes(ref, ref)[0][in_order])
+        steady = pace.steady and not (modal.new and default)
+        found.append(_say_modal(name, modal, default, steady, pace.changes, sample))
+    return found
+
+
+def _modal(ref: pl.Series, prod: pl.Series, group: tuple[Ints | None, Ints | None]) -> _Modal | None:
+    as_numbers = is_number(ref) and is_number(prod)
+    a, b = (s.cast(pl.Float64).fill_nan(None) if as_numbers else words(s) for s in (ref, prod))
+    valid = b.drop_nulls()
+    if not len(valid):
+        return None
+    value = valid.mode().sort()[0]
+    if (valid == value).mean() < MOSTLY:  # type: ignore[operator]
+        return None
+
+    def share(column: pl.Series, g: Ints | None) -> Share:
+        known = column.is_not_null().to_numpy().astype(np.int64)
+        hits = (column == value).fill_null(False).to_numpy().astype(np.int64)
+        return counted(per_group(hits, g), per_group(known, g))
+
+    before = share(a, group[0])
+    typical = False
+    if as_numbers and a.n_unique() > MANY_VALUES and before.value < 0.05:
+        x = numbers(a)
+        x = x[np.isfinite(x)]
+        near = 1e-6 * float(np.std(x)) if len(x) else 0.0
+        typical = len(x) > 0 and min(abs(value - float(np.mean(x))), abs(value - float(np.median(x)))) <= near
+    return _Modal(value, Excess(before, share(b, group[1])), a.n_unique(), typical, before.hits == 0)
+
+
+def _say_modal(name: str, modal: _Modal, default: bool, steady: bool, changes: float, sample: int | None) -> Estimate:
+    now, then, value = percent(modal.excess.production.value), percent(modal.excess.reference.value), quoted(modal.value)
+    start = f"{now} of production's values of {name!r} are {value}, against {then} in the reference"
+    table = _table(
+        name, [("reference", modal.excess.reference), ("production", modal.excess.production)], f"share of {value}"
+    )
+    if steady:
+        sentence = (
+            f"{start}; that is no fault by itself, because {name!r} follows time: in the reference, "
+            f"{percent(1 - changes)} of rows have the value of the row before."
+        )
+        return _estimate(
+            STEADY, name, modal.excess, say=lambda e, v: sentence, sample=sample, table=table,
+            primary=False, may_alarm=False,
+        )  # fmt: skip
+    kind = DEFAULT if default else CONSTANT
+    why = (
+        ", which is the reference's mean or median" if modal.typical
+        else ", which looks like a default" if default else ""
+    )  # fmt: skip
+    action = (
+        f"Find out whether {value} is filled in for {name!r} when its real value does not arrive, and repair that."
+        if default
+        else f"Find out why {name!r} has stopped varying; the model can tell nothing from it in production."
+    )
+    return _estimate(
+        kind, name, modal.excess, say=lambda e, v: f"{start}{why}.", action=action, sample=sample, table=table
+    )
+
+
+def _late(evidence: Evidence, features: tuple[str, ...]) -> list[Estimate]:
+    """Columns whose value became known after the prediction was made."""
+    time = evidence.roles.time
+    samples = [("reference", evidence.reference_sample), ("production", evidence.production_sample)]
+    if time is None:
+        return []
+    group = groups(evidence)
+    found = []
+    for name in features:
+        shares: dict[str, tuple[Share, str, bool]] = {}
+        for (label, sample), g in zip(samples, group, strict=True):
+            if sample is None or time not in sample.frame.columns or sample.rows == 0:
+                continue
+            column = _time_column(evidence, name, sample.frame)
+            if column is None:
+                continue
+            both = later(sample.frame[column], sample.frame[time])
+            if both is not None and both[1].sum():
+                shares[label] = (counted(per_group(both[0], g), per_group(both[1], g)), column, sample.whole)
+        if shares:
+            found.append(_say_late(name, shares, samples[1][1].rows if samples[1][1] is not None else 0))
+    return found
+
+
+def _time_column(evidence: Evidence, name: str, frame: pl.DataFrame) -> str | None:
+    """The column that says when a feature's value became known."""
+    given = evidence.roles.feature_times.get(name)
+    if given is not None:
+        return given if given in frame.columns else None
+    for ending in TIME_ENDINGS:
+        column = name + ending
+        if column in frame.columns and evidence.roles.of(column) == "feature" and times(frame[column]) is not None:
+            return column
+    return None
+
+
+def _say_late(name: str, shares: dict[str, tuple[Share, str, bool]], n: int) -> Estimate:
+    worst = max(shares, key=lambda label: shares[label][0].value)
+    one, column, whole = shares[worst]
+
+    # The worse of two tables is reported, so each end carries half of its error rate.
+    def ends(low: float, high: float) -> tuple[float, float]:
+        i = one.interval(low / len(shares), high / len(shares))
+        return i.low, i.high
+
+    def say(effect: Effect, verdict: Verdict) -> str:
+        return (
+            f"{percent(one.value)} of the values of {name!r} in the {worst} became known after the prediction, "
+            f"by {column!r}."
+        )
+
+    return Estimate(
+        "availability", LATE, name, one.value, ends, say=say,
+        action=(
+            f"Build {name!r} as of the time of each prediction; as it is, offline tests see the future of {name!r}."
+            if worst == "reference"
+            else f"Log {name!r} as it was when the model predicted, not as it was filled in later."
+        ),
+        n=n, method="Jeffreys interval; the worse of the tables that have times", sample=None if whole else int(one.rows),
+        p_value=lambda margin: p_value(ends, margin),
+        table=_table(name, [(label, s[0]) for label, s in shares.items()], "share known too late"),
+    )  # fmt: skip
+
+
+def _one_table_only(evidence: Evidence) -> list[Estimate]:
+    """Columns that just one table has, other than features that production lacks."""
+    before, after, roles = evidence.reference_kinds, evidence.production_kinds, evidence.roles
+    found = [
+        Estimate(
+            "availability", UNEXPECTED, name, None, reason="only_in_production", primary=False, may_alarm=False,
+            sentence=f"Production has the column {name!r}, which the reference lacks, so nothing says what it should look like.",
+            action=f"If the model reads {name!r}, add it to the reference; if not, list it under `ignore`.",
+        )  # fmt: skip
+        for name in roles.features_of(after)
+        if name not in before
+    ]
+    for role, name in roles.pairs():
+        if (name in before) == (name in after):
+            continue
+        has, lacks = ("reference", "production") if name in before else ("production", "reference")
+        found.append(
+            Estimate(
+                "availability", ROLE, name, None, reason=f"only_in_{has}", primary=False, may_alarm=False,
+                sentence=f"The column {name!r}, role {role!r}, is in the {has} only; what compares it with the {lacks} is left out.",
+                action=f"Add {name!r} to the {lacks} if it is known there.",
+            )  # fmt: skip
+        )
+    return found
+
+
+CHECK = Check(
+    name="availability",
+    asks="Is every column that the model learnt from there in production, alive, and there in time?",
+    kinds=(MISSING, CONSTANT, DEFAULT, STEADY, LATE, UNEXPECTED, ROLE),
+    needs=frozenset({"columns", "samples"}),
+    run=run,
+)
+"""The check, for the registry."""

@@ -1,0 +1,324 @@
+"""From estimates to findings: an interval held against a margin, and who shares the error rate.
+
+A check hands over `Estimate`s: a value and a way to compute its interval at any error
+rate. Only here is it known how many estimates share the review's error rate, so only here
+do intervals, verdicts and sentences come into being.
+
+The two ends of an interval have different duties. The end that can raise an alarm is
+computed at a share of the family's rate `alpha` (weighted Bonferroni), so that the chance
+of *any* false alarm in the family is at most `alpha`. The end that can say `ok` is computed
+at `alpha` itself: a review is `ok` only if every primary finding is, and such an
+intersection-union test needs no correction (Berger, 1982, Technometrics 24:295-300).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from afterlaunch.finding import Direction, Effect, Finding, Json, Verdict
+
+IntervalAt = Callable[[float, float], tuple[float, float]]
+"""(one-sided error of the low end, one-sided error of the high end) -> (low, high)."""
+
+
+class InputError(ValueError):
+    """Unusable input: one sentence that names the column or option, the value and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectKind:
+    """One effect that a check measures, and the margin it is held against by default.
+
+    Attributes:
+        key: Short name, the part after the slash in a margin key.
+        name: The effect in words.
+        unit: Its unit.
+        margin: Default margin.
+        direction: Which direction is bad.
+        why: Where the default margin comes from.
+    """
+
+    key: str
+    name: str
+    unit: str
+    margin: float
+    direction: Direction
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a check found, before anybody knows how many findings share the error rate.
+
+    Attributes:
+        check: Name of the check.
+        kind: The effect measured.
+        subject: Column, metric or other subject; "" for the whole table.
+        value: The estimate in `kind.unit`, or None when there is nothing to estimate
+            (then `reason` says why).
+        interval: Computes the interval at given one-sided error rates of its two ends.
+        say: Builds the sentence from the effect and the verdict; the effect comes first in it.
+            Not called when `value` is None.
+        action: What to do when it alarms.
+        n: Rows behind it on the production side.
+        method: How the interval is computed, in a few words.
+        rows_needed: (margin, alpha) -> production rows that would decide with 80 % power if
+            the true effect were zero, or None when rows are not what binds. The margin is
+            positive, alpha is the one-sided error of the `ok` end.
+        binding: What binds when `rows_needed` gives None, as a reason code such as
+            "reference_too_small".
+        p_value: margin -> p-value of "the effect lies inside the margin" against "beyond".
+        reason: Why there is no value, as a code; `sentence` then says it in words.
+        sentence: The sentence when there is no value.
+        weight: Share of the family's error rate relative to the other estimates.
+        primary: False makes this estimate inform only, whatever its question says.
+        segment: Segment it is about.
+        sample: Rows of the bounded sample it rests on.
+        table: Chart data, see `Finding.table`.
+        may_alarm: False for an estimate that can never alarm (it then takes no error rate).
+    """
+
+    check: str
+    kind: EffectKind
+    subject: str
+    value: float | None
+    interval: IntervalAt | None = None
+    say: Callable[[Effect, Verdict], str] | None = None
+    action: str = ""
+    n: int = 0
+    method: str = ""
+    rows_needed: Callable[[float, float], int | None] | None = None
+    binding: str | None = None
+    p_value: Callable[[float], float] | None = None
+    reason: str | None = None
+    sentence: str = ""
+    weight: float = 1.0
+    primary: bool = True
+    segment: str | None = None
+    sample: int | None = None
+    table: Json | None = None
+    may_alarm: bool = True
+
+
+@dataclass(frozen=True)
+class Margins:
+    """The user's margins over the documented defaults; the most specific key wins.
+
+    Keys have the form ``CHECK[/EFFECT][@SUBJECT]``, such as "drift", "drift/psi",
+    "drift@income" or "drift/psi@income".
+
+    Args:
+        given: Key to margin.
+
+    Raises:
+        InputError: When a margin is not a positive finite number.
+
+    Example:
+        >>> kind = EffectKind("psi", "PSI", "PSI", 0.1, "up", "")
+        >>> margins = Margins({"drift/psi": 0.2, "drift/psi@income": 0.05})
+        >>> margins.of("drift", kind, "income"), margins.of("drift", kind, "age")
+        (0.05, 0.2)
+    """
+
+    given: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, value in self.given.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+                raise InputError(f"The margin {key!r} is {value!r}; give a positive number.")
+
+    def of(self, check: str, kind: EffectKind, subject: str) -> float:
+        """The margin that holds for one estimate."""
+        for key in (f"{check}/{kind.key}@{subject}", f"{check}@{subject}", f"{check}/{kind.key}", check):
+            if key in self.given:
+                return float(self.given[key])
+        return kind.margin
+
+    def require_known(self, kinds: Mapping[str, Sequence[EffectKind]], subjects: Mapping[str, Iterable[str]]) -> None:
+        """Refuse keys that name no check, effect or subject.
+
+        Args:
+            kinds: Effects of every check of the question.
+            subjects: Subjects of every check that were looked at.
+
+        Raises:
+            InputError: For the first unknown key, naming what is known.
+        """
+        for key in self.given:
+            head, at, subject = key.partition("@")
+            check, slash, effect = head.partition("/")
+            if check not in kinds:
+                raise InputError(f"The margin {key!r} names no check; the checks are {_listed(kinds)}.")
+            known = [k.key for k in kinds[check]]
+            if slash and effect not in known:
+                raise InputError(f"The margin {key!r} names no effect of {check!r}; its effects are {_listed(known)}.")
+            if at and subject not in set(subjects.get(check, ())):
+                raise InputError(
+                    f"The margin {key!r} names {subject!r}, which {check!r} did not look at; "
+                    f"it looked at {_listed(sorted(set(subjects.get(check, ()))))}."
+                )
+
+
+def verdict_of(low: float, high: float, margin: float, direction: Direction) -> Verdict:
+    """Hold an interval against a margin.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        margin: Positive.
+        direction: Which direction of the effect is bad.
+
+    Returns:
+        `ok` when the interval lies wholly inside the margin, `alarm` when wholly outside
+        on the bad side, else `undecided`.
+
+    Example:
+        >>> verdict_of(0.02, 0.08, 0.1, "up").value, verdict_of(0.12, 0.2, 0.1, "up").value
+        ('ok', 'alarm')
+        >>> verdict_of(-0.03, 0.01, 0.02, "down").value
+        'undecided'
+    """
+    if direction == "up":
+        return Verdict.ALARM if low > margin else Verdict.OK if high <= margin else Verdict.UNDECIDED
+    if direction == "down":
+        return Verdict.ALARM if high < -margin else Verdict.OK if low >= -margin else Verdict.UNDECIDED
+    if low > margin or high < -margin:
+        return Verdict.ALARM
+    return Verdict.OK if -margin <= low and high <= margin else Verdict.UNDECIDED
+
+
+def decide(
+    estimates: Sequence[Estimate],
+    *,
+    margins: Margins,
+    alpha: float = 0.05,
+    primary: Iterable[str] = (),
+    family: str = "review",
+) -> list[Finding]:
+    """Turn the estimates of one family into findings.
+
+    Args:
+        estimates: All estimates that share the error rate.
+        margins: The user's margins.
+        alpha: Chance of any false alarm in the family, in (0, 0.5).
+        primary: Names of the checks that count toward the verdict of the review.
+        family: What the family is, in words.
+
+    Returns:
+        One finding per estimate, in the same order.
+
+    Raises:
+        InputError: When alpha is not in (0, 0.5).
+    """
+    if not 0 < alpha < 0.5:
+        raise InputError(f"The error rate alpha is {alpha}; give a number between 0 and 0.5, such as 0.05.")
+    total = sum(e.weight for e in estimates if e.may_alarm) or 1.0
+    size = sum(e.may_alarm for e in estimates)
+    words = f"{family}: {size} effect{'' if size == 1 else 's'}, weighted Bonferroni"
+    counted = set(primary)
+    return [
+        _finding(e, margins.of(e.check, e.kind, e.subject), alpha, alpha * e.weight / total, words, e.primary and e.check in counted)
+        for e in estimates
+    ]
+
+
+def _finding(e: Estimate, margin: float, alpha: float, alpha_each: float, family: str, primary: bool) -> Finding:
+    direction = e.kind.direction
+    effect, verdict, p_value, rows_needed, reason = None, Verdict.UNDECIDED, None, None, e.reason
+    if e.value is not None and e.interval is not None:
+        low, high, verdict = _ends(e, e.interval, margin, alpha, alpha_each)
+        effect = Effect(e.kind.name, float(e.value), low, high, e.kind.unit)
+        if e.p_value is not None:
+            p_value = min(1.0, max(0.0, float(e.p_value(margin))))
+        if verdict is Verdict.UNDECIDED:
+            if e.rows_needed is not None:
+                rows_needed = e.rows_needed(margin, alpha)
+            reason = reason or ("interval_straddles_margin" if rows_needed is not None else e.binding or "interval_straddles_margin")
+    sentence = e.say(effect, verdict) if effect is not None and e.say is not None else e.sentence
+    if effect is not None and verdict is Verdict.UNDECIDED:
+        sentence += f" That is too uncertain to hold against the margin of {number(margin)}."
+    return Finding(
+        check=e.check,
+        key=e.kind.key,
+        subject=e.subject,
+        verdict=verdict,
+        sentence=sentence,
+        action=_action(e, verdict, rows_needed, reason),
+        effect=effect,
+        reason=reason,
+        direction=direction,
+        margin=margin,
+        primary=primary,
+        segment=e.segment,
+        alpha=alpha,
+        alpha_each=alpha_each,
+        family=family,
+        method=e.method,
+        n=e.n,
+        p_value=p_value,
+        rows_needed=rows_needed,
+        sample=e.sample,
+        table=e.table,
+    )
+
+
+def _ends(
+    e: Estimate, interval: IntervalAt, margin: float, alpha: float, alpha_each: float
+) -> tuple[float, float, Verdict]:
+    """Interval and verdict; each verdict is read off the interval that carries its own error rate."""
+    if e.kind.direction == "both":
+        wide = interval(alpha_each / 2, alpha_each / 2)
+        if e.may_alarm and verdict_of(*wide, margin, "both") is Verdict.ALARM:
+            return *wide, Verdict.ALARM
+        low, high = interval(alpha, alpha)
+        inside = verdict_of(low, high, margin, "both") is Verdict.OK
+        return low, high, Verdict.OK if inside else Verdict.UNDECIDED
+    up = e.kind.direction == "up"
+    low, high = interval(alpha_each, alpha) if up else interval(alpha, alpha_each)
+    verdict = verdict_of(low, high, margin, e.kind.direction)
+    if verdict is Verdict.ALARM and not e.may_alarm:
+        verdict = Verdict.UNDECIDED
+    return low, high, verdict
+
+
+def _action(e: Estimate, verdict: Verdict, rows_needed: int | None, reason: str | None) -> str:
+    if verdict is Verdict.OK:
+        return "Nothing to do."
+    if verdict is Verdict.ALARM:
+        return e.action
+    if rows_needed is not None:
+        return f"Wait for about {rows_needed:,} production rows; they would decide it."
+    return REMEDIES.get(reason or "", e.action or "Give it more evidence, or set a wider margin if that much change does not matter.")
+
+
+REMEDIES: dict[str, str] = {
+    "reference_too_small": "More production rows would not decide it: the reference is too small. Give a larger reference, or set a wider margin.",
+    "units_too_few": "More rows of the same units would not decide it: there are too few units. Wait for more units, or set a wider margin.",
+}
+"""What to do about findings that rows alone will not decide, by reason code."""
+
+
+def number(value: float) -> str:
+    """A number for a sentence: three significant digits, no exponent for everyday sizes.
+
+    Example:
+        >>> number(0.12345), number(1234.5), number(0.0)
+        ('0.123', '1,234', '0')
+    """
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1000 and size < 1e15:
+        return f"{value:,.0f}"
+    if size >= 1e15 or size < 1e-4:
+        return f"{value:.2e}"
+    return f"{value:.3g}"
+
+
+def _listed(words: Iterable[str]) -> str:
+    words = [repr(w) for w in words]
+    shown = words[:12]
+    more = f" and {len(words) - 12} more" if len(words) > 12 else ""
+    return (", ".join(shown) + more) or "none"

@@ -1,0 +1,298 @@
+"""Asking an engine for the counts of a table: a bounded number of queries, only aggregates come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import polars as pl
+
+from afterlaunch.profile.bins import MOST_VALUES, category_bins, sample_bins
+from afterlaunch.profile.buckets import BUCKETS, INDEPENDENT, SCHEME
+from afterlaunch.profile.types import (
+    NAMES_KEPT,
+    Bins,
+    CategoryBins,
+    ColumnCounts,
+    Ints,
+    Kind,
+    NumericBins,
+    Profile,
+)
+
+Frame = nw.LazyFrame[Any]
+Fetch = Callable[[Sequence[Frame]], list[pl.DataFrame]]
+"""Runs lazy frames and returns their (small) results."""
+
+EXPRESSIONS = 2000
+"""Most expressions in one query: engines plan wide queries in more than linear time."""
+
+ROWS_FETCHED = 100_000
+"""Most rows of one group-by that are fetched; a column with more groups is counted in its frozen values only."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table as the counter sees it.
+
+    Attributes:
+        frame: Lazy frame on its engine.
+        kinds: Kind of every column.
+        bucket: Column that holds the bucket of each row, or None when rows are independent.
+        fetch: Runs queries.
+        scheme: Bucket scheme behind `bucket`; the column's own name when the user made it.
+    """
+
+    frame: Frame
+    kinds: Mapping[str, Kind]
+    fetch: Fetch
+    bucket: str | None = None
+    scheme: str = SCHEME
+
+    @property
+    def groups(self) -> int:
+        """Length of the bucket axis."""
+        return BUCKETS if self.bucket else 1
+
+
+def profile_reference(source: Source, sample: pl.DataFrame, columns: Iterable[str]) -> Profile:
+    """Freeze bins from a sample of the reference (and its categories from all of it), and count it.
+
+    Args:
+        source: The reference.
+        sample: Some rows of it, holding the numeric columns.
+        columns: Columns to count.
+
+    Returns:
+        The profile; its bins are what every later table is counted in.
+    """
+    kinds = {c: source.kinds[c] for c in columns}
+    bins: dict[str, Bins | None] = dict(sample_bins(sample, kinds))
+    bins.update(_freeze_categories(source, [c for c, k in kinds.items() if k == "category"]))
+    profile = profile_table(source, bins, columns)
+    ranged = {name: _with_own_range(counts) for name, counts in profile.columns.items()}
+    return replace(profile, columns=ranged)
+
+
+def profile_table(source: Source, bins: Mapping[str, Bins | None], columns: Iterable[str]) -> Profile:
+    """Count a table in frozen bins.
+
+    Args:
+        source: The table.
+        bins: Bins by column; a column whose kind does not fit its bins is only counted for missing values.
+        columns: Columns to count.
+    """
+    columns = [c for c in columns if c in source.kinds]
+    usable = {c: b for c in columns if (b := bins.get(c)) is not None and _fits(source.kinds[c], b)}
+    schema = source.frame.collect_schema()
+    numbers = _count_scalars(source, columns, usable, schema)
+    cells = _count_categories(source, {c: b for c, b in usable.items() if isinstance(b, CategoryBins)}, schema)
+    out = {}
+    for name in columns:
+        tally = numbers[name]
+        if name in cells:
+            counts, others = cells[name]
+            tally = replace(tally, counts=counts, others=others)
+        out[name] = tally
+    return Profile(source.scheme if source.bucket else INDEPENDENT, numbers[""].missing, out, dict(source.kinds))
+
+
+def _fits(kind: Kind, bins: Bins) -> bool:
+    return kind == "numeric" if isinstance(bins, NumericBins) else kind == "category"
+
+
+def _with_own_range(counts: ColumnCounts) -> ColumnCounts:
+    if not isinstance(counts.bins, NumericBins) or counts.low is None or counts.high is None:
+        return counts
+    zero = np.zeros_like(counts.missing)
+    return replace(counts, bins=replace(counts.bins, low=counts.low, high=counts.high), below=zero, above=zero)
+
+
+# ------------------------------------------------------------------ scalars: rows, missing, cumulative counts
+
+
+def _count_scalars(
+    source: Source, columns: Sequence[str], bins: Mapping[str, Bins], schema: nw.Schema
+) -> dict[str, ColumnCounts]:
+    """Everything that is a sum over rows, for all columns; key "" has the rows of the table."""
+    plans: list[tuple[str, list[nw.Expr]]] = [("", [nw.len().cast(nw.Int64).alias("rows")])]
+    # Polars counts true values much faster than it sums integers; other engines cannot sum Booleans.
+    native = isinstance(nw.to_native(source.frame), pl.LazyFrame)
+    for index, name in enumerate(columns):
+        plans.append((name, _scalar_expressions(index, name, bins.get(name), schema[name], native=native)))
+    queries, query = [], []
+    for _, expressions in plans:
+        query += expressions
+        if len(query) >= EXPRESSIONS:
+            queries.append(query)
+            query = []
+    queries += [query] if query else []
+    frames = [
+        source.frame.group_by(source.bucket).agg(*q) if source.bucket else source.frame.select(*q) for q in queries
+    ]
+    found: dict[str, Any] = {}
+    for result in source.fetch(frames):
+        where = result[source.bucket].to_numpy() if source.bucket else np.zeros(result.height, dtype=np.int64)
+        for name in result.columns:
+            if name != source.bucket:
+                found[name] = (where, result[name])
+    rows = _spread(found["rows"], source.groups)
+    out = {"": _empty("", "other", None, rows, source.groups)}
+    for index, name in enumerate(columns):
+        out[name] = _tally(index, name, source, bins.get(name), found, rows)
+    return out
+
+
+def _scalar_expressions(
+    index: int, name: str, bins: Bins | None, dtype: nw.dtypes.DType, *, native: bool
+) -> list[nw.Expr]:
+    column = nw.col(name)
+
+    def total(condition: nw.Expr, alias: str) -> nw.Expr:
+        return (condition if native else condition.cast(nw.Int64)).sum().alias(f"{index}:{alias}")
+
+    out = [total(column.is_null(), "null")]
+    if not isinstance(bins, NumericBins):
+        return out
+    if dtype.is_float():
+        finite = nw.when(column.is_finite()).then(column)
+        out += [total(column.is_nan(), "nan"), total(~column.is_finite(), "odd")]
+        out += [finite.min().alias(f"{index}:low"), finite.max().alias(f"{index}:high")]
+    else:
+        out += [column.min().alias(f"{index}:low"), column.max().alias(f"{index}:high")]
+    # NaN is greater than every number on all engines, so it passes no `<=`.
+    out += [total(column <= edge, f"e{j}") for j, edge in enumerate(bins.edges)]
+    out += [total(column < bins.low, "below"), total(column <= bins.high, "within")]
+    return out
+
+
+def _tally(
+    index: int, name: str, source: Source, bins: Bins | None, found: Mapping[str, Any], rows: Ints
+) -> ColumnCounts:
+    groups, kind = source.groups, source.kinds[name]
+    null = _spread(found[f"{index}:null"], groups)
+    if not isinstance(bins, NumericBins):
+        return _empty(name, kind, bins, null, groups)
+    zero = np.zeros(groups, dtype=np.int64)
+    nan = _spread(found[f"{index}:nan"], groups) if f"{index}:nan" in found else zero
+    odd = _spread(found[f"{index}:odd"], groups) if f"{index}:odd" in found else zero
+    valid = rows - null - nan
+    cumulative = np.stack([_spread(found[f"{index}:e{j}"], groups) for j in range(len(bins.edges))] + [valid], axis=1)
+    below = _spread(found[f"{index}:below"], groups)
+    return ColumnCounts(
+        name=name,
+        kind=kind,
+        bins=bins,
+        counts=np.diff(cumulative, axis=1, prepend=0),
+        missing=null + nan,
+        infinite=np.maximum(odd - nan, 0),
+        below=below,
+        above=valid - _spread(found[f"{index}:within"], groups),
+        low=_extreme(found[f"{index}:low"], min),
+        high=_extreme(found[f"{index}:high"], max),
+    )
+
+
+def _empty(name: str, kind: Kind, bins: Bins | None, missing: Ints, groups: int) -> ColumnCounts:
+    zero = np.zeros(groups, dtype=np.int64)
+    size = bins.size if bins is not None else 0
+    return ColumnCounts(name, kind, bins, np.zeros((groups, size), dtype=np.int64), missing, zero, zero, zero)
+
+
+def _spread(found: tuple[np.ndarray, pl.Series], groups: int) -> Ints:
+    """Values by bucket as an array with a place for every bucket."""
+    where, values = found
+    out = np.zeros(groups, dtype=np.int64)
+    out[where.astype(np.int64)] = values.fill_null(0).cast(pl.Int64).to_numpy()
+    return out
+
+
+def _extreme(found: tuple[np.ndarray, pl.Series], choose: Callable[[Iterable[float]], float]) -> float | None:
+    values = [float(v) for v in found[1].to_list() if v is not None and v == v]
+    return choose(values) if values else None
+
+
+# ------------------------------------------------------------------ categories
+
+
+def _text(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
+    if isinstance(dtype, nw.Boolean):
+        return nw.when(nw.col(name)).then(nw.lit("true")).when(~nw.col(name)).then(nw.lit("false"))
+    return nw.col(name) if isinstance(dtype, nw.String) else nw.col(name).cast(nw.String)
+
+
+def _by_value(source: Source, name: str, dtype: nw.dtypes.DType, *, bucket: bool) -> Frame:
+    keys = ["value", source.bucket] if bucket and source.bucket else ["value"]
+    columns = [_text(name, dtype).alias("value")]
+    if len(keys) == 2:
+        columns.append(nw.col(keys[1]))
+    frame = source.frame.select(*columns).filter(~nw.col("value").is_null())
+    return frame.group_by(*keys).agg(nw.len().cast(nw.Int64).alias("n"))
+
+
+def _freeze_categories(source: Source, names: Sequence[str]) -> dict[str, Bins | None]:
+    schema = source.frame.collect_schema()
+    grouped = {n: _by_value(source, n, schema[n], bucket=False) for n in names}
+    one = nw.when(nw.col("n") == 1).then(1).otherwise(0)
+    frames: list[Frame] = []
+    for g in grouped.values():
+        frames.append(g.sort("n", "value", descending=[True, False]).head(MOST_VALUES + 1))
+        frames.append(g.select(nw.len().cast(nw.Int64).alias("distinct"), one.sum().alias("singles")))
+    results = source.fetch(frames)
+    out: dict[str, Bins | None] = {}
+    for i, name in enumerate(names):
+        top, summary = results[2 * i], results[2 * i + 1]
+        distinct, singles = summary.row(0)
+        out[name] = category_bins(top["value"].to_list(), top["n"].to_list(), int(distinct), int(singles or 0))
+    return out
+
+
+def _count_categories(
+    source: Source, bins: Mapping[str, CategoryBins], schema: nw.Schema
+) -> dict[str, tuple[Ints, Mapping[str, int] | None]]:
+    wide = [n for n, b in bins.items() if not b.complete]
+    narrow = [n for n in bins if n not in set(wide)]
+    out: dict[str, tuple[Ints, Mapping[str, int] | None]] = {}
+    frames = [_by_value(source, n, schema[n], bucket=True).head(ROWS_FETCHED) for n in narrow]
+    for name, result in zip(narrow, source.fetch(frames), strict=True):
+        if result.height >= ROWS_FETCHED:
+            wide.append(name)
+        else:
+            out[name] = _cells(result, bins[name], source, named=True)
+    frames = []
+    for name in wide:
+        frozen = nw.col("value").is_in(list(bins[name].values))
+        grouped = _by_value(source, name, schema[name], bucket=True)
+        keys = [source.bucket] if source.bucket else []
+        frames.append(grouped.filter(frozen))
+        rest = grouped.filter(~frozen)
+        total = nw.col("n").sum().alias("n")
+        frames.append(rest.group_by(*keys).agg(total) if keys else rest.select(total))
+        frames.append(rest.group_by("value").agg(total).sort("n", "value", descending=[True, False]).head(NAMES_KEPT + 1))
+    results = source.fetch(frames)
+    for i, name in enumerate(wide):
+        kept, rest, names = results[3 * i : 3 * i + 3]
+        counts, _ = _cells(kept, bins[name], source, named=False)
+        where = rest[source.bucket].to_numpy() if source.bucket else np.zeros(rest.height, dtype=np.int64)
+        counts[:, -1] = _spread((where, rest["n"]), source.groups)
+        others = dict(zip(names["value"].to_list(), names["n"].to_list(), strict=True)) if names.height <= NAMES_KEPT else None
+        out[name] = (counts, others)
+    return out
+
+
+def _cells(
+    result: pl.DataFrame, bins: CategoryBins, source: Source, *, named: bool
+) -> tuple[Ints, Mapping[str, int] | None]:
+    place = {value: j for j, value in enumerate(bins.values)}
+    counts = np.zeros((source.groups, bins.size), dtype=np.int64)
+    others: dict[str, int] = {}
+    where = result[source.bucket].to_list() if source.bucket else [0] * result.height
+    for value, bucket, n in zip(result["value"].to_list(), where, result["n"].to_list(), strict=True):
+        j = place.get(value, bins.size - 1)
+        counts[int(bucket), j] += n
+        if named and j == bins.size - 1:
+            others[value] = others.get(value, 0) + n
+    return counts, others if len(others) <= NAMES_KEPT else None

@@ -1,0 +1,143 @@
+"""Whether scores mean what they say: of the rows scored 0.3, do three in ten come out positive?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afterlaunch.stats.distances import _Quadratic
+from afterlaunch.stats.intervals import Interval, invert
+from afterlaunch.stats.resampling import jackknife
+
+Floats = NDArray[np.float64]
+
+BINS = 15
+"""Most bins of equal mass."""
+
+LEAST_ROWS = 20
+"""Fewest rows of a bin; smaller tables get fewer bins."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibration error with its sampling distribution.
+
+    Attributes:
+        value: Root mean square of (share positive - mean score) over the bins, its bias taken off.
+        score: Mean score of every bin, shape (K,).
+        outcome: Share positive of every bin, shape (K,).
+        se: Standard error of their difference, shape (K,).
+        mass: Share of the rows in every bin, shape (K,).
+        df: Degrees of freedom of the standard errors.
+    """
+
+    value: float
+    score: Floats
+    outcome: Floats
+    se: Floats
+    mass: Floats
+    df: float
+    _model: _Quadratic
+
+    def interval(self, alpha_low: float, alpha_high: float) -> Interval:
+        """Interval with the given one-sided errors."""
+        low, high = invert(self._model.upper, self._model.lower, self.value**2, 1.0, alpha_low, alpha_high)
+        return Interval(self.value, min(math.sqrt(low), self.value), max(math.sqrt(high), self.value))
+
+
+def equal_mass(weight: Floats, bins: int) -> NDArray[np.intp]:
+    """Neighbouring score bins put together into groups of nearly equal mass.
+
+    Args:
+        weight: Weight of every score bin in rising order, shape (B,).
+        bins: How many groups at most.
+
+    Returns:
+        Group of every score bin, shape (B,), numbered from 0 without gaps among those with weight.
+
+    Example:
+        >>> equal_mass(np.array([1.0, 1.0, 2.0, 0.0, 4.0]), 2).tolist()
+        [0, 0, 0, 0, 1]
+    """
+    middle = np.cumsum(weight) - weight / 2
+    group = np.minimum((middle * bins / max(float(weight.sum()), 1e-300)).astype(np.intp), bins - 1)
+    used = np.unique(group[weight > 0])
+    return np.searchsorted(used, group).clip(0, max(used.size - 1, 0)).astype(np.intp)
+
+
+def calibration_error(
+    histogram: NDArray[np.generic], score_sums: NDArray[np.generic], *, rows: float | None = None
+) -> Calibration:
+    """Root mean square calibration error over bins of equal mass, debiased.
+
+    The plain estimate sums squares of noisy differences, so that a perfectly calibrated model
+    seems miscalibrated; the expected noise is taken off. The interval inverts tests of the sum
+    of squares, which is close to a scaled noncentral chi-square.
+
+    Args:
+        histogram: Weight per group of rows, outcome and score bin, shape (G, 2, B).
+        score_sums: Weighted sums of the score per group and score bin, shape (G, B).
+        rows: Unweighted rows; None when weights are 1.
+
+    Returns:
+        The error, in probability.
+
+    Raises:
+        ValueError: When there are no rows, or in fewer than two groups.
+
+    Source:
+        Kumar, Liang & Ma (2019), Verified uncertainty calibration, NeurIPS 32, section 4 (the
+        debiased estimator); noise with a jackknife covariance, tail as in `stats.distances`.
+
+    Example:
+        >>> rng = np.random.default_rng(1)
+        >>> cell = rng.integers(0, 10, 5000)
+        >>> y = rng.random(5000) < (cell + 0.5) / 10
+        >>> h, s = np.zeros((64, 2, 10)), np.zeros((64, 10))
+        >>> group = np.arange(5000) % 64
+        >>> np.add.at(h, (group, y.astype(int), cell), 1)
+        >>> np.add.at(s, (group, cell), (cell + 0.5) / 10)
+        >>> calibration_error(h, s).interval(0.05, 0.05).low
+        0.0
+    """
+    h, sums = np.asarray(histogram, dtype=np.float64), np.asarray(score_sums, dtype=np.float64)
+    weight = h.sum(axis=1)
+    total = float(weight.sum())
+    if total <= 0 or np.count_nonzero(weight.sum(axis=1)) < 2:
+        raise ValueError("A calibration error needs rows in at least two groups.")
+    count = total if rows is None else rows
+    group = equal_mass(weight.sum(axis=0), int(min(BINS, max(1, count // LEAST_ROWS))))
+    size = int(group.max()) + 1
+    member = np.zeros((group.size, size))
+    member[np.arange(group.size), group] = 1.0
+    weights, positives, scores = weight @ member, h[:, 1] @ member, sums @ member
+
+    def miss(w: Floats, y: Floats, s: Floats) -> Floats:
+        return np.asarray((y - s) / np.where(w > 0, w, 1.0))
+
+    j = jackknife(miss, weights, positives, scores, size=weights.sum(axis=1))
+    by_bin = weights.sum(axis=0)
+    mass = by_bin / total
+    observed = float(mass @ j.value**2)
+    form = j.covariance * mass[:, None]
+    mean = float(np.trace(form))
+    square = float((form * form.T).sum())
+    # An estimated covariance makes trace(form²) too large by trace² / df.
+    square = max((square - mean**2 / j.df) / (1 + 1 / j.df), mean**2 / max(size, 1))
+    slope = mass * j.value
+    far = float(slope @ j.covariance @ slope)
+    null_scale = square / mean if mean > 0 else 1e-300
+    far_scale = far / observed if observed > 0 and far > 0 else null_scale
+    model = _Quadratic(observed, max(mean, 1e-300), null_scale, max(far_scale, 1e-3 * null_scale), j.df)
+    return Calibration(
+        value=math.sqrt(model.estimate),
+        score=scores.sum(axis=0) / by_bin,
+        outcome=positives.sum(axis=0) / by_bin,
+        se=j.se,
+        mass=mass,
+        df=j.df,
+        _model=model,
+    )

@@ -1,0 +1,106 @@
+"""Row numbers, and drawing a bounded number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import polars as pl
+
+from afterlaunch.tables.table import Table, fetch, free_name
+
+ROW = "afterlaunch_row"
+
+
+def with_row_number(table: Table) -> tuple[Table, str]:
+    """Number the rows of a table from 0.
+
+    Polars numbers rows as they stand in the source, DuckDB as it scans them (insertion order,
+    unless the user switched `preserve_insertion_order` off). Other engines have no order of
+    their own: there rows are numbered in the order of their values, column by column.
+
+    Args:
+        table: Any table.
+
+    Returns:
+        The table with one more column, and the column's name, which no other column has.
+
+    Example:
+        >>> from afterlaunch.tables import open_table
+        >>> numbered, name = with_row_number(open_table(pl.DataFrame({"a": ["x", "y"]}), name="log"))
+        >>> fetch(numbered.frame)[name].to_list()
+        [0, 1]
+    """
+    name = free_name(table.columns, ROW)
+    native: Any = nw.to_native(table.frame)
+    if table.engine == "polars":
+        frame = nw.from_native(native.with_row_index(name).with_columns(pl.col(name).cast(pl.Int64)))
+    elif table.engine == "duckdb":
+        import duckdb
+
+        number = duckdb.SQLExpression("row_number() over () - 1").cast("BIGINT").alias(name)
+        frame = nw.from_native(native.select(duckdb.StarExpression(), number))
+    else:
+        keys = [c for c in table.columns if table.kinds[c] != "other"]
+        frame = table.frame.with_row_index(name, order_by=keys).with_columns(nw.col(name).cast(nw.Int64))
+    return table.with_frame(frame), name
+
+
+def sample(table: Table, columns: Sequence[str], most: int, seed: int) -> pl.DataFrame:
+    """Draw rows: uniform, without replacement, in the table's order.
+
+    The row numbers are drawn by numpy's generator from the table's row count, so that the
+    same rows in the same order give the same sample on every engine (see `with_row_number`
+    for what order means there). The table is streamed; only the drawn rows are held.
+
+    Args:
+        table: Any table.
+        columns: Which columns.
+        most: Most rows to draw; a table with no more rows comes whole.
+        seed: Seed of the draw.
+
+    Returns:
+        At most `most` rows.
+
+    Raises:
+        InputError: When the engine cannot read the table.
+
+    Example:
+        >>> from afterlaunch.tables import open_table
+        >>> table = open_table(pl.DataFrame({"a": list(range(100))}), name="log")
+        >>> drawn = sample(table, ["a"], 3, seed=1)["a"]
+        >>> drawn.len(), drawn.is_sorted(), drawn.n_unique()
+        (3, True, 3)
+    """
+    narrow = table.with_frame(table.frame.select(*dict.fromkeys(columns)))
+    if not columns or most <= 0:
+        return fetch(narrow.frame.head(0), table)
+    total = table.rows()
+    if total <= most and table.engine == "polars":
+        return fetch(narrow.frame, table)
+    wanted = np.arange(total)
+    if total > most:
+        wanted = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
+    numbered, row = with_row_number(narrow)
+    if total > most:
+        numbered = _keep(numbered, row, wanted)
+    return fetch(numbered.frame, table).sort(row).drop(row)
+
+
+def _keep(table: Table, row: str, wanted: np.ndarray[Any, np.dtype[np.int64]]) -> Table:
+    """The rows with these numbers, by a semi-join inside the engine."""
+    native: Any = nw.to_native(table.frame)
+    if table.engine == "polars":
+        keep = pl.Series(wanted, dtype=pl.Int64).implode()  # less memory than a semi-join
+        return table.with_frame(nw.from_native(native.filter(pl.col(row).is_in(keep))))
+    if table.engine == "duckdb":
+        other = nw.from_native(beside(native, {"k": wanted}))
+        return table.with_frame(table.frame.join(other, left_on=row, right_on="k", how="semi"))
+    return table.with_frame(table.frame.filter(nw.col(row).is_in(wanted.tolist())))
+
+
+def beside(relation: Any, afterlaunch_rows: Any) -> Any:
+    """A DuckDB relation of rows in memory, on the connection of another relation."""
+    return relation.query("afterlaunch_beside", "select * from afterlaunch_rows")
