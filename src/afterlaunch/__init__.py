@@ -1,8 +1,50 @@
 """Watch a machine-learning model from launch to every weekly retrain."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from afterlaunch.decide import InputError
 from afterlaunch.finding import Effect, Finding, Review, Verdict
+from afterlaunch.roles import Roles
+
+if TYPE_CHECKING:
+    from afterlaunch.config import Config
+    from afterlaunch.questions.drift import drift
+    from afterlaunch.questions.launch import launch
 
 __version__ = "0.1.0"
 
-__all__ = ["Effect", "Finding", "InputError", "Review", "Verdict", "__version__"]
+__all__ = [
+    "Config",
+    "Effect",
+    "Finding",
+    "InputError",
+    "Review",
+    "Roles",
+    "Verdict",
+    "__version__",
+    "drift",
+    "launch",
+]
+
+_LAZY = {
+    "Config": "afterlaunch.config",
+    "drift": "afterlaunch.questions.drift",
+    "launch": "afterlaunch.questions.launch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is heavy when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'afterlaunch' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,8 +1,14 @@
 """The registry of checks: adding one is a file of its own and one line here."""
 
+from afterlaunch.checks import drift
 from afterlaunch.checks.evidence import Check, Evidence, Sample
 
 __all__ = ["CHECKS", "Check", "Evidence", "Sample"]
 
-CHECKS: dict[str, Check] = {}
+CHECKS: dict[str, Check] = {
+    check.name: check
+    for check in (
+        drift.CHECK,
+    )
+}
 """Every check by name."""

@@ -32,8 +32,10 @@ from afterlaunch.stats.shares import Excess, Share, counted, p_value
 
 Ints = NDArray[np.int64]
 
+CONSTANT_FROM = 0.99
+"""From this share of one natural value on a column is called constant; below, it has drifted."""
 ALMOST_ALL = 0.95
-"""From this share of one value on a column is called constant."""
+"""From this share of a default-looking value on a column is called a default throughout."""
 MOSTLY = 0.5
 """From this share of a default-looking value on a column is called mostly default."""
 MANY_VALUES = 20
@@ -46,7 +48,7 @@ MISSING = EffectKind(
 )  # fmt: skip
 CONSTANT = EffectKind(
     "constant", "share of one value beyond the reference", "share", 0.05, "up",
-    "the same one row in twenty; it is only asked where 95 % of production has one value",
+    "the same one row in twenty; it is only asked where 99 % of production has one value",
 )  # fmt: skip
 DEFAULT = EffectKind(
     "default", "share of a default value beyond the reference", "share", 0.05, "up",
@@ -188,10 +190,10 @@ def _one_valued(evidence: Evidence, features: list[str]) -> list[Estimate]:
         share = modal.excess.production.value
         default = looks_default(modal.value) or modal.typical
         rest = 1 - modal.excess.reference.value
-        constant = share >= ALMOST_ALL
+        constant = share >= (ALMOST_ALL if default else CONSTANT_FROM)
         # Half of what told rows apart must be gone; less is as likely a change of the world.
         filled = default and share >= MOSTLY and 1 - share <= 0.5 * rest
-        if not constant and not filled:
+        if modal.excess.value <= 0 or not (constant or filled):
             continue
         in_order = order(before.frame, evidence.roles) if in_order is None else in_order
         pace = steadiness(text_codes(ref, ref)[0][in_order])
@@ -207,7 +209,7 @@ def _modal(ref: pl.Series, prod: pl.Series, group: tuple[Ints | None, Ints | Non
     if not len(valid):
         return None
     value = valid.mode().sort()[0]
-    if (valid == value).mean() < MOSTLY:  # type: ignore[operator]
+    if float((valid == value).sum()) < MOSTLY * len(valid):
         return None
 
     def share(column: pl.Series, g: Ints | None) -> Share:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +54,8 @@ def times(series: pl.Series) -> pl.Series | None:
     """A column as times: temporal ones as they are, text when nine of ten values can be read; else None."""
     dtype = series.dtype
     if dtype == pl.Datetime:
-        return series.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else series  # type: ignore[attr-defined]
+        zone = getattr(dtype, "time_zone", None)
+        return series.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else series
     if dtype == pl.Date:
         return series
     if dtype == pl.String and series.null_count() < len(series):
@@ -82,9 +82,10 @@ def _read_zoned(series: pl.Series) -> pl.Series:
 
 
 def later(first: pl.Series, second: pl.Series) -> tuple[Ints, Ints] | None:
-    """Whether `first` is later than `second`: (later, comparable), each 0/1 per row; None for columns that are no times.
+    """Whether `first` is later than `second`; where either has days only, days are compared.
 
-    Where either has days only, days are compared.
+    Returns:
+        (later, comparable), each 0 or 1 per row; None for columns that are no times.
     """
     a, b = times(first), times(second)
     if a is None or b is None:
@@ -106,8 +107,9 @@ def order(frame: pl.DataFrame, roles: Roles) -> Ints:
     if roles.time is not None and roles.time in frame.columns:
         column = frame[roles.time]
         read = times(column) if not column.dtype.is_numeric() else column
-        if read is not None:
-            return read.arg_sort(nulls_last=True, maintain_order=True).cast(pl.Int64).to_numpy()
+        if read is not None and read.null_count() < len(read):
+            key = read.cast(pl.Float64, strict=False) if read.dtype.is_numeric() else read.to_physical()
+            return np.argsort(key.fill_null(key.max()).to_numpy(), kind="stable").astype(np.int64)
     return np.arange(frame.height, dtype=np.int64)
 
 
@@ -128,8 +130,7 @@ def per_group(hits: Ints, group: Ints | None) -> Floats:
     """Sums per group, shape (GROUPS,), or (1,) for independent rows."""
     if group is None:
         return np.array([float(hits.sum())])
-    sums: Floats = np.bincount(group, hits.astype(np.float64), minlength=GROUPS)
-    return sums
+    return np.bincount(group, hits.astype(np.float64), minlength=GROUPS).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,6 @@ def quoted(value: float | str | None) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else value[:39] + "…")
     return f"{value:g}"
-
-
-Ends = Callable[[float, float], tuple[float, float]]
 
 
 def percent(value: float) -> str:

@@ -39,7 +39,7 @@ class Source:
     """A table as the counter sees it.
 
     Attributes:
-        frame: Lazy frame on its engine.
+        frame: Lazy frame on its engine; NaN is null already (see `tables.Table`).
         kinds: Kind of every column.
         bucket: Column that holds the bucket of each row, or None when rows are independent.
         fetch: Runs queries.
@@ -159,11 +159,10 @@ def _scalar_expressions(
         return out
     if dtype.is_float():
         finite = nw.when(column.is_finite()).then(column)
-        out += [total(column.is_nan(), "nan"), total(~column.is_finite(), "odd")]
+        out += [total(~column.is_finite(), "odd")]
         out += [finite.min().alias(f"{index}:low"), finite.max().alias(f"{index}:high")]
     else:
         out += [column.min().alias(f"{index}:low"), column.max().alias(f"{index}:high")]
-    # NaN is greater than every number on all engines, so it passes no `<=`.
     out += [total(column <= edge, f"e{j}") for j, edge in enumerate(bins.edges)]
     out += [total(column < bins.low, "below"), total(column <= bins.high, "within")]
     return out
@@ -177,9 +176,8 @@ def _tally(
     if not isinstance(bins, NumericBins):
         return _empty(name, kind, bins, null, groups)
     zero = np.zeros(groups, dtype=np.int64)
-    nan = _spread(found[f"{index}:nan"], groups) if f"{index}:nan" in found else zero
     odd = _spread(found[f"{index}:odd"], groups) if f"{index}:odd" in found else zero
-    valid = rows - null - nan
+    valid = rows - null
     cumulative = np.stack([_spread(found[f"{index}:e{j}"], groups) for j in range(len(bins.edges))] + [valid], axis=1)
     below = _spread(found[f"{index}:below"], groups)
     return ColumnCounts(
@@ -187,8 +185,8 @@ def _tally(
         kind=kind,
         bins=bins,
         counts=np.diff(cumulative, axis=1, prepend=0),
-        missing=null + nan,
-        infinite=np.maximum(odd - nan, 0),
+        missing=null,
+        infinite=odd,
         below=below,
         above=valid - _spread(found[f"{index}:within"], groups),
         low=_extreme(found[f"{index}:low"], min),

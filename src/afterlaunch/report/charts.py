@@ -23,7 +23,6 @@ cut: 30 categories, 80 bins, 40 rows, 6 series, 50 examples; the figure says so.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -332,9 +331,9 @@ def _list(table: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _number(value: object) -> float:
-    # Vega draws in single pixels; beyond this size its scales overflow.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e300:
-        raise _Malformed(f"{value!r:.40} is not a finite number")
+    # Beyond this size the scales of Vega overflow; NaN is not smaller than anything.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        raise _Malformed(f"{value!r:.40} is not a number that can be drawn")
     return float(value)
 
 

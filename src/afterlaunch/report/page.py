@@ -205,7 +205,7 @@ def _row(index: int, f: Finding, prefix: str, drawn: Markup) -> Markup:
     sub = Markup('<span class="al-sub">{}</span>')
     return Markup(
         '<tbody><tr class="al-row" id="{}-{}"><td>{}{}</td><th scope="row"><span class="al-name">{}</span>{}</th>'
-        '<td class="al-num">{}{}</td><td class="al-num al-wide">{}</td><td class="al-wide">{}</td></tr>'
+        '<td>{}{}</td><td class="al-wide">{}</td><td class="al-wide">{}</td></tr>'
         '<tr class="al-more"><td colspan="5"><details><summary class="al-say">{}</summary>'
         '<div class="al-inside">{}{}</div></details></td></tr></tbody>'
     ).format(
@@ -235,7 +235,8 @@ def _facts(f: Finding) -> Markup:
         facts.append(("Effect", f"{text.plain(e.name)} {text.estimate(e, f.margin)}, {bad}"))
     key = f"{f.check}/{f.key}" + (f"@{f.subject}" if f.subject else "")
     facts.append(("Margin", f"{text.margin(f)}, set it as {text.plain(key)}"))
-    facts.append(("Production rows", f"{f.n:,}" + ("" if f.sample is None else f", on a sample of {f.sample:,}")))
+    if f.n or e is not None:
+        facts.append(("Production rows", f"{f.n:,}" + ("" if f.sample is None else f", on a sample of {f.sample:,}")))
     if f.rows_needed is not None:
         facts.append(("Rows needed", f"about {f.rows_needed:,}"))
     if f.p_value is not None:
@@ -311,7 +312,7 @@ def _table(data: Mapping[str, object], depth: int = 0) -> Markup:
 def _value(value: object, depth: int) -> Markup:
     if isinstance(value, Mapping) and value and depth < 3:
         return _table(value, depth + 1)
-    if value is None or value == [] or value == {}:
+    if value is None or (isinstance(value, list | tuple | Mapping) and not value):
         return Markup("none")
     if isinstance(value, bool):
         return Markup("yes" if value else "no")

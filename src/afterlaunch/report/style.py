@@ -94,11 +94,10 @@ transform:rotate(-45deg) translateY(-.15em);flex:none;margin-right:-6px}
 .al-list.al-list{table-layout:fixed}
 .al-c1{width:126px}.al-c3{width:31%}.al-c4{width:120px}.al-c5{width:146px}
 .al-list tr>:last-child{padding-right:0}
-.al-list .al-row>*{padding-top:9px;padding-bottom:0}
-.al-list .al-more>td{padding:0 0 8px;border-bottom:1px solid var(--al-rule)}
+.al-list .al-row>*{padding-top:7px;padding-bottom:0;line-height:1.4}
+.al-list .al-more>td{padding:0 0 5px;border-bottom:1px solid var(--al-rule)}
 .al-list tbody:last-child .al-more>td{border-bottom:0}
 .al-row th[scope=row]{font-weight:600}
-.al-list .al-num{white-space:nowrap}
 .al-list .al-ruler{margin-top:3px}
 .al-sub{display:block;color:var(--al-soft);font-weight:400;font-size:13px}
 .al-more summary{color:var(--al-soft);padding:2px 0}
@@ -132,7 +131,6 @@ padding:12px 18px 14px;margin:6px 0 6px}
 .al-list .al-wide{display:none}
 .al-c1{width:100px}.al-c3{width:42%}.al-c4,.al-c5{width:1px}
 .al-list .al-badge{font-size:13px}
-.al-list .al-num{white-space:normal}
 .al th,.al td{padding-right:10px}
 .al-plain>table>tbody>tr>th{width:7em}
 .al-facts th{width:7.5em}

@@ -56,11 +56,11 @@ def equal_mass(weight: Floats, bins: int) -> NDArray[np.intp]:
         bins: How many groups at most.
 
     Returns:
-        Group of every score bin, shape (B,), numbered from 0 without gaps among those with weight.
+        Group of every score bin, shape (B,), numbered from 0; every group has weight.
 
     Example:
         >>> equal_mass(np.array([1.0, 1.0, 2.0, 0.0, 4.0]), 2).tolist()
-        [0, 0, 0, 0, 1]
+        [0, 0, 0, 1, 1]
     """
     middle = np.cumsum(weight) - weight / 2
     group = np.minimum((middle * bins / max(float(weight.sum()), 1e-300)).astype(np.intp), bins - 1)

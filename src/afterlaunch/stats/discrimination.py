@@ -30,7 +30,7 @@ def auc(histogram: NDArray[np.generic]) -> Floats:
 
     Example:
         >>> float(auc(np.array([[2, 1, 1], [0, 1, 2]])))
-        0.875
+        0.7916666666666666
     """
     h = np.asarray(histogram, dtype=np.float64)
     negative, positive = h[..., 0, :], h[..., 1, :]
@@ -54,7 +54,7 @@ def auc_variance(value: float, positives: float, negatives: float) -> float:
 
     Example:
         >>> round(auc_variance(0.8, 50, 50) ** 0.5, 4)
-        0.0441
+        0.0445
     """
     mean = (positives + negatives) / 2 - 1
     spread = 1 + mean * ((1 - value) / (2 - value) + value / (1 + value))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from afterlaunch.stats.intervals import invert, rows_for
+from afterlaunch.stats.resampling import jackknife
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -106,8 +107,6 @@ def pair(reference: Ints, production: Ints) -> Pair:
         >>> both.p.tolist(), both.q.tolist()
         ([0.5, 0.5], [0.3, 0.7])
     """
-    from afterlaunch.stats.resampling import jackknife
-
     if reference.shape != production.shape:
         raise ValueError(f"The counts have shapes {reference.shape} and {production.shape}; count both in the same bins.")
     m, n = float(reference.sum()), float(production.sum())
@@ -220,7 +219,10 @@ class Distance:
 
     def interval(self, alpha_low: float, alpha_high: float) -> tuple[float, float]:
         """Interval with the given one-sided errors."""
-        low, high = invert(self.model.upper, self.model.lower, self.value, self.most, alpha_low, alpha_high)
+        # Below the median of pure noise the data are more alike than chance would make them; the high
+        # end then stays where the median would put it, instead of collapsing onto zero.
+        typical = self.model.seeing(max(self.model.observed, self.model.null_quantile(0.5)))
+        low, high = invert(self.model.upper, typical.lower, self.value, self.most, alpha_low, alpha_high)
         return min(low, self.value), max(high, self.value)
 
     def p_value(self, margin: float) -> float:

@@ -11,7 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
+
+from afterlaunch.stats.resampling import jackknife
+
+Floats = NDArray[np.float64]
 
 ENOUGH_GROUPS = 30
 """Fewest filled groups of dependent rows from which a variance between groups is taken."""
@@ -87,18 +92,27 @@ def share(hits: float, rows: float, alpha_low: float, alpha_high: float, *, deff
     return Interval(p, min(low, p), max(high, p))
 
 
-def difference(first: Callable[[float, float], Interval], second: Callable[[float, float], Interval], alpha_low: float, alpha_high: float) -> Interval:
-    """Interval for second - first from the intervals of two independent estimates (MOVER).
+def difference(
+    first: Callable[[float, float], Interval],
+    second: Callable[[float, float], Interval],
+    alpha_low: float,
+    alpha_high: float,
+    *,
+    correlation: float = 0.0,
+) -> Interval:
+    """Interval for second - first from the intervals of two estimates (MOVER).
 
     Args:
         first: (alpha_low, alpha_high) -> interval of the first estimate.
         second: The same for the second.
         alpha_low: One-sided error of the low end of the difference.
         alpha_high: One-sided error of its high end.
+        correlation: Of the two estimates; not 0 when the same units are behind both.
 
     Source:
-        Zou & Donner (2008), Statistics in Medicine 27:1693-1702, eq. 4; for shares it is
-        method 10 of Newcombe (1998), Statistics in Medicine 17:873-890.
+        Zou & Donner (2008), Statistics in Medicine 27:1693-1702, eq. 4, with a correlation Zou
+        (2007), Psychological Methods 12:399-413, eq. 8; for independent shares it is method 10
+        of Newcombe (1998), Statistics in Medicine 17:873-890.
 
     Example:
         >>> a = lambda low, high: share(10, 100, low, high)
@@ -109,9 +123,113 @@ def difference(first: Callable[[float, float], Interval], second: Callable[[floa
     """
     value = second(0.25, 0.25).value - first(0.25, 0.25).value
     a, b = first(alpha_high, alpha_low), second(alpha_low, alpha_high)
-    low = value - math.hypot(b.value - b.low, a.high - a.value)
-    high = value + math.hypot(b.high - b.value, a.value - a.low)
+    low = value - _joint(b.value - b.low, a.high - a.value, correlation)
+    high = value + _joint(b.high - b.value, a.value - a.low, correlation)
     return Interval(value, low, high)
+
+
+def _joint(x: float, y: float, correlation: float) -> float:
+    return math.sqrt(max(x * x + y * y - 2 * correlation * x * y, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """A share in each of two tables, with what dependence between rows does to their variances.
+
+    Attributes:
+        hits: Rows with the property, (reference, production).
+        rows: All rows, (reference, production).
+        deff: Design effect of each share.
+        df: Degrees of freedom of the design effects.
+        correlation: Of the two shares.
+    """
+
+    hits: tuple[float, float]
+    rows: tuple[float, float]
+    deff: tuple[float, float] = (1.0, 1.0)
+    df: float = math.inf
+    correlation: float = 0.0
+
+    def of(self, table: int, alpha_low: float, alpha_high: float) -> Interval:
+        """The share in table 0 (reference) or 1 (production)."""
+        return share(self.hits[table], self.rows[table], alpha_low, alpha_high, deff=self.deff[table], df=self.df)
+
+    def change(self, alpha_low: float, alpha_high: float) -> Interval:
+        """Production share minus reference share."""
+        return difference(
+            lambda low, high: self.of(0, low, high),
+            lambda low, high: self.of(1, low, high),
+            alpha_low,
+            alpha_high,
+            correlation=self.correlation,
+        )
+
+    def p_value(self, margin: float) -> float:
+        """P-value of "the share rose by at most `margin`": where the low end meets the margin."""
+        if self.change(0.5, 0.5).low <= margin:
+            return 1.0 if self.change(0.5, 0.5).value <= margin else 0.5
+        low, high = -40.0, math.log(0.5)
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.change(math.exp(middle), 0.5).low > margin else (middle, high)
+        return math.exp(high)
+
+    def rows_needed(self, margin: float, alpha: float, power: float = 0.8) -> int | None:
+        """Production rows that show the share to have risen by less than `margin` if it has not risen at all."""
+        m = self.rows[0]
+        if m <= 0:
+            return None
+        p = self.hits[0] / m
+        z = normal_quantile(1 - power)
+
+        def decides(n: float) -> bool:
+            # The worst of the samples that 80 % of the time are not exceeded.
+            seen = min(n * p + z * math.sqrt(n * p * (1 - p) * max(self.deff[1], 1.0)), n)
+            planned = Shares((self.hits[0], seen), (m, n), self.deff, self.df, self.correlation)
+            return planned.change(0.5, alpha).high <= margin
+
+        return rows_for(decides, start=max(self.rows[1], 2.0))
+
+
+def shares(
+    hits: tuple[NDArray[np.generic], NDArray[np.generic]], rows: tuple[NDArray[np.generic], NDArray[np.generic]]
+) -> Shares:
+    """Two shares from sums per bucket.
+
+    Args:
+        hits: Rows with the property per bucket, (reference, production), each of shape (G,).
+        rows: All rows per bucket, the same shapes. With G = 1 rows are independent; else the
+            design effects come from the delete-one-bucket jackknife, buckets being deleted from
+            both tables at once.
+
+    Example:
+        >>> import numpy as np
+        >>> both = shares((np.array([10]), np.array([30])), (np.array([100]), np.array([100])))
+        >>> round(both.change(0.025, 0.025).low, 2)
+        0.09
+    """
+    totals = tuple(float(np.sum(h)) for h in hits), tuple(float(np.sum(r)) for r in rows)
+    (a, b), (m, n) = totals
+    if len(hits[0]) == 1 or m == 0 or n == 0:
+        return Shares((a, b), (m, n))
+
+    def both(x: Floats, r: Floats, y: Floats, s: Floats) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out: Floats = np.stack([x / r, y / s], axis=-1)
+        return out
+
+    size = np.asarray(rows[0]) / m + np.asarray(rows[1]) / n
+    j = jackknife(both, hits[0], rows[0], hits[1], rows[1], size=size)
+    binomial = np.array([a / m * (1 - a / m) / m, b / n * (1 - b / n) / n])
+    variance = np.diag(j.covariance)
+    known = binomial > 0
+    effects = np.where(known, variance / np.where(known, binomial, 1.0), np.nan)
+    # A share of 0 or 1 says nothing about dependence: the other table's design effect stands in.
+    spare = float(np.nanmax(effects)) if known.any() else 1.0
+    effects = np.where(known, effects, spare)
+    se = np.sqrt(np.maximum(variance, 0.0))
+    correlation = float(j.covariance[0, 1] / (se[0] * se[1])) if se.min() > 0 else 0.0
+    return Shares((a, b), (m, n), (float(effects[0]), float(effects[1])), j.df, min(max(correlation, -1.0), 1.0))
 
 
 def symmetric(value: float, se: float, df: float, alpha_low: float, alpha_high: float) -> Interval:
@@ -232,6 +350,6 @@ def rows_for(decides: Callable[[float], bool], start: float, most: float = 1e12)
     return math.ceil(high)
 
 
-def filled(groups: np.ndarray) -> int:
+def filled(groups: NDArray[np.generic]) -> int:
     """How many groups have any rows; `groups` has rows per group, shape (G,)."""
     return int(np.count_nonzero(np.asarray(groups)))

@@ -27,8 +27,8 @@ def ndcg(gains: ArrayLike, scores: ArrayLike, k: int | None = None) -> float:
         Järvelin & Kekäläinen (2002), ACM TOIS 20:422-446; ties: McSherry & Najork (2008), ECIR, eq. 4.
 
     Example:
-        >>> ndcg([0, 1, 0], [0.3, 0.2, 0.1]) == 1 / np.log2(3)
-        True
+        >>> round(ndcg([0, 1, 0], [0.3, 0.2, 0.1]), 4)
+        0.6309
     """
     g, s = np.asarray(gains, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     discount = 1 / np.log2(np.arange(2, g.size + 2))

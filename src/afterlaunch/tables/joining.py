@@ -11,7 +11,7 @@ from afterlaunch.decide import InputError
 from afterlaunch.roles import Roles
 from afterlaunch.tables.rules import require_same_clock, require_unique, short
 from afterlaunch.tables.sampling import beside, sample, with_row_number
-from afterlaunch.tables.table import Frame, Table, fetch, free_name
+from afterlaunch.tables.table import DType, Frame, Table, fetch, free_name
 
 DELAY_ROWS = 100_000
 DELAY_SEED = 0
@@ -67,14 +67,22 @@ def join_outcomes(table: Table, outcomes: Table, roles: Roles) -> tuple[Table, J
     """
     key = roles.id
     if key is None:
-        raise InputError(f"Joining the {outcomes.name} table needs the role 'id'; name the column that both tables share.")
+        raise InputError(
+            f"Joining the {outcomes.name} table needs the role 'id'; name the column that both tables share."
+        )
     for t in (table, outcomes):
         if key not in t.columns:
-            raise InputError(f"The {t.name} table ({t.source}) has no column {key!r}, the role 'id'; add it or name another.")
+            raise InputError(
+                f"The {t.name} table ({t.source}) has no column {key!r}, the role 'id'; add it or name another."
+            )
     if roles.outcome is None or roles.outcome not in outcomes.columns:
         which = "the role 'outcome'" if roles.outcome is None else f"the column {roles.outcome!r}, the role 'outcome'"
         raise InputError(f"The {outcomes.name} table ({outcomes.source}) lacks {which}; name a column that it has.")
-    taken = [c for _, c in roles.pairs() if c in outcomes.columns and c != key and (c not in table.columns or c == roles.outcome)]
+    taken = [
+        c
+        for _, c in roles.pairs()
+        if c in outcomes.columns and c != key and (c not in table.columns or c == roles.outcome)
+    ]
     if roles.outcome in table.columns:
         raise InputError(
             f"Both the {table.name} and the {outcomes.name} table have the outcome {roles.outcome!r}; leave it out of one of them."
@@ -107,8 +115,10 @@ def _left_join(left: Frame, right: Frame, on: str, table: Table, outcomes: Table
     if table.engine == "polars":
         if outcomes.engine != "polars":
             right = nw.from_native(fetch(right, outcomes).lazy())
-        native = nw.to_native(left).join(nw.to_native(right), on=on, how="left", maintain_order="left")
-        return nw.from_native(native)
+        joined: Frame = nw.from_native(
+            nw.to_native(left).join(nw.to_native(right), on=on, how="left", maintain_order="left")
+        )
+        return joined
     if table.engine == outcomes.engine:
         try:
             return left.join(right, on=on, how="left")
@@ -125,7 +135,7 @@ def _left_join(left: Frame, right: Frame, on: str, table: Table, outcomes: Table
     )
 
 
-def _common_type(table: Table, outcomes: Table, key: str) -> nw.dtypes.DType | type[nw.dtypes.DType]:
+def _common_type(table: Table, outcomes: Table, key: str) -> DType:
     """The type under which the ids of both tables can be equal."""
     types = [t.schema()[key] for t in (table, outcomes)]
     if types[0] == types[1]:
@@ -143,11 +153,11 @@ def _common_type(table: Table, outcomes: Table, key: str) -> nw.dtypes.DType | t
     if not all(t.is_integer() for t in types):
         for t, dtype in zip((table, outcomes), types, strict=True):
             _require_exact(t, key, dtype)
-        return nw.Int64
-    return nw.Int128 if any(t in {nw.UInt64, nw.Int128, nw.UInt128} for t in types) else nw.Int64
+        return nw.Int64()
+    return nw.Int128() if any(t in {nw.UInt64, nw.Int128, nw.UInt128} for t in types) else nw.Int64()
 
 
-def _require_exact(table: Table, key: str, dtype: nw.dtypes.DType) -> None:
+def _require_exact(table: Table, key: str, dtype: DType) -> None:
     """Refuse float ids that are not whole numbers, or too large to be told apart."""
     if dtype.is_integer():
         return

@@ -37,7 +37,7 @@ def open_table(source: Any, *, name: str) -> Table:
     """
     if isinstance(source, Table):
         return source
-    if isinstance(source, (str, Path)) or (isinstance(source, (list, tuple)) and source and all(isinstance(s, (str, Path)) for s in source)):
+    if _is_path(source):
         native, label = scan(source)
         frame: Frame = nw.from_native(native)
     else:
@@ -54,6 +54,11 @@ def open_table(source: Any, *, name: str) -> Table:
         kinds={c: kind_of(t) for c, t in schema.items()},
         source=label,
     )
+
+
+def _is_path(source: Any) -> bool:
+    many = isinstance(source, (list, tuple)) and source
+    return all(isinstance(s, (str, Path)) for s in (source if many else [source]))
 
 
 def engine_of(frame: Frame) -> str:
@@ -81,7 +86,11 @@ def normal(frame: Frame) -> Frame:
             changes.append(column.cast(nw.String))
         elif dtype == nw.Date:
             changes.append(column.cast(nw.Datetime("us")))
-        elif isinstance(dtype, nw.Datetime) and polars and (dtype.time_unit != "us" or dtype.time_zone not in {None, "UTC"}):
+        elif (
+            isinstance(dtype, nw.Datetime)
+            and polars
+            and (dtype.time_unit != "us" or dtype.time_zone not in {None, "UTC"})
+        ):
             if dtype.time_zone not in {None, "UTC"}:
                 column = column.dt.convert_time_zone("UTC")
             changes.append(column.cast(nw.Datetime("us", dtype.time_zone and "UTC")))

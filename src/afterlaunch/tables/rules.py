@@ -40,11 +40,15 @@ def require_roles(roles: Roles, tables: Sequence[Table]) -> None:
     for role, column in (*roles.pairs(), *features, *listed):
         if column not in known:
             which = f"the {tables[0].name} table does not have" if len(tables) == 1 else "no table has"
-            raise InputError(f"The role {role!r} names the column {column!r}, which {which}; {_nearest(column, list(known))}")
+            raise InputError(
+                f"The role {role!r} names the column {column!r}, which {which}; {_nearest(column, list(known))}"
+            )
 
 
 def _nearest(column: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(column, known, n=1, cutoff=0.6) or [c for c in known if c.lower() == column.lower()]
+    near = difflib.get_close_matches(column, known, n=1, cutoff=0.6) or [
+        c for c in known if c.lower() == column.lower()
+    ]
     if near:
         return f"did you mean {near[0]!r}?"
     more = f" and {len(known) - 8} more" if len(known) > 8 else ""
@@ -184,7 +188,9 @@ def require_unique(table: Table, column: str) -> None:
         afterlaunch.decide.InputError: The id column 'id' of the outcomes table repeats 1 id, such as 7 in 2 rows; keep one row for each id.
     """
     key = nw.col(column)
-    counts: Frame = table.frame.select(key.alias("id")).filter(~nw.col("id").is_null()).group_by("id").agg(nw.len().alias("n"))
+    counts: Frame = (
+        table.frame.select(key.alias("id")).filter(~nw.col("id").is_null()).group_by("id").agg(nw.len().alias("n"))
+    )
     repeated = counts.filter(nw.col("n") > 1)
     some = fetch(repeated.select(nw.len().alias("ids"), nw.col("id").min().alias("first")), table).row(0, named=True)
     if some["ids"]:
@@ -232,15 +238,17 @@ def _adopt(table: Table, other: Table, columns: set[str]) -> Table:
     plain = {c: other.schema()[c] for c in columns if other.kinds[c] != "other"}
     if not plain:
         return table
-    return table.with_frame(table.frame.with_columns(*(nw.lit(None).cast(t).alias(c) for c, t in plain.items())), list(plain))
+    return table.with_frame(
+        table.frame.with_columns(*(nw.lit(None).cast(t).alias(c) for c, t in plain.items())), list(plain)
+    )
 
 
 def short(value: Any) -> str:
     """A value as it stands in a sentence: quoted, on one line, at most 60 characters.
 
     Example:
-        >>> short("a\\nb"), short(3), short("x" * 90)[-3:]
-        ("'a\\\\nb'", '3', "x…'")
+        >>> short("a b"), short(3), short("x" * 90)[-3:]
+        ("'a b'", '3', "x…'")
     """
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:59] + "…")

@@ -12,6 +12,10 @@ import polars as pl
 from afterlaunch.tables.table import Table, fetch, free_name
 
 ROW = "afterlaunch_row"
+CELLS = 100_000_000
+"""Most values that one pass over a local table decodes to draw a sample: wide tables are drawn a few columns at a time."""
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def with_row_number(table: Table) -> tuple[Table, str]:
@@ -74,22 +78,28 @@ def sample(table: Table, columns: Sequence[str], most: int, seed: int) -> pl.Dat
         >>> drawn.len(), drawn.is_sorted(), drawn.n_unique()
         (3, True, 3)
     """
-    narrow = table.with_frame(table.frame.select(*dict.fromkeys(columns)))
+    columns = list(dict.fromkeys(columns))
     if not columns or most <= 0:
-        return fetch(narrow.frame.head(0), table)
+        return fetch(table.frame.select(*columns).head(0), table)
     total = table.rows()
     if total <= most and table.engine == "polars":
-        return fetch(narrow.frame, table)
-    wanted = np.arange(total)
+        return fetch(table.frame.select(*columns), table)
+    wanted = None
     if total > most:
         wanted = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
-    numbered, row = with_row_number(narrow)
-    if total > most:
+    many = max(1, CELLS // total) if table.engine == "polars" else len(columns)
+    parts = [_draw(table, columns[i : i + many], wanted) for i in range(0, len(columns), many)]
+    return pl.concat(parts, how="horizontal") if len(parts) > 1 else parts[0]
+
+
+def _draw(table: Table, columns: Sequence[str], wanted: Numbers | None) -> pl.DataFrame:
+    numbered, row = with_row_number(table.with_frame(table.frame.select(*columns)))
+    if wanted is not None:
         numbered = _keep(numbered, row, wanted)
     return fetch(numbered.frame, table).sort(row).drop(row)
 
 
-def _keep(table: Table, row: str, wanted: np.ndarray[Any, np.dtype[np.int64]]) -> Table:
+def _keep(table: Table, row: str, wanted: Numbers) -> Table:
     """The rows with these numbers, by a semi-join inside the engine."""
     native: Any = nw.to_native(table.frame)
     if table.engine == "polars":

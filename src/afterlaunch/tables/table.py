@@ -15,6 +15,7 @@ from afterlaunch.decide import InputError
 from afterlaunch.profile.types import Kind
 
 Frame = nw.LazyFrame[Any]
+DType = nw.dtypes.DType
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,9 @@ def fetch_all(frames: Sequence[Frame], *tables: Table) -> list[pl.DataFrame]:
         natives = [nw.to_native(f) for f in frames]
         lazy = [n for n in natives if isinstance(n, pl.LazyFrame)]
         done = iter(pl.collect_all(lazy, engine="streaming") if lazy else [])
-        return [next(done) if isinstance(n, pl.LazyFrame) else _bring(n, f) for n, f in zip(natives, frames, strict=True)]
+        return [
+            next(done) if isinstance(n, pl.LazyFrame) else _bring(n, f) for n, f in zip(natives, frames, strict=True)
+        ]
 
 
 def _bring(native: Any, frame: Frame) -> pl.DataFrame:
@@ -205,15 +208,21 @@ def _bring(native: Any, frame: Frame) -> pl.DataFrame:
 
 
 def _fits(column: pl.Series) -> bool:
-    low, high = column.min(), column.max()
-    return low is None or bool(-(2**63) <= int(low) and int(high) < 2**63)  # type: ignore[call-overload]
+    ends: list[Any] = [column.min(), column.max()]
+    return ends[0] is None or bool(-(2**63) <= int(ends[0]) and int(ends[1]) < 2**63)
 
 
 def _engine_errors() -> tuple[type[BaseException], ...]:
     """What an engine raises about the data; our own mistakes (a wrong column name) are not among it."""
     from polars import exceptions as pe
 
-    found: list[type[BaseException]] = [pe.ComputeError, pe.SchemaError, pe.NoDataError, pe.InvalidOperationError, OSError]
+    found: list[type[BaseException]] = [
+        pe.ComputeError,
+        pe.SchemaError,
+        pe.NoDataError,
+        pe.InvalidOperationError,
+        OSError,
+    ]
     for module, names in ENGINE_ERRORS.items():
         with contextlib.suppress(ImportError):
             loaded = importlib.import_module(module)
@@ -238,7 +247,7 @@ ENGINE_ERRORS = {
 
 @contextlib.contextmanager
 def collecting(*tables: Table) -> Iterator[None]:
-    """Turn an engine's error about the data into one sentence.
+    r"""Turn an engine's error about the data into one sentence.
 
     Args:
         *tables: The tables being read; named in the sentence.
@@ -248,7 +257,7 @@ def collecting(*tables: Table) -> Iterator[None]:
 
     Example:
         >>> with collecting():
-        ...     raise OSError("connection reset\\nby peer")
+        ...     raise OSError("connection reset\nby peer")
         Traceback (most recent call last):
         afterlaunch.decide.InputError: The tables cannot be read: connection reset; check the source and try again.
     """
@@ -263,14 +272,16 @@ def collecting(*tables: Table) -> Iterator[None]:
             which = " and ".join(f"the {t.name} table ({t.source})" for t in tables)
         else:
             which = "the tables"
-        raise InputError(f"{which[0].upper()}{which[1:]} cannot be read: {brief(error)}; check the source and try again.") from error
+        raise InputError(
+            f"{which[0].upper()}{which[1:]} cannot be read: {brief(error)}; check the source and try again."
+        ) from error
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an engine's message, without a full stop.
+    r"""The first line of an engine's message, without a full stop.
 
     Example:
-        >>> brief(ValueError("no such file.\\n\\nThis error occurred with …"))
+        >>> brief(ValueError("no such file.\n\nThis error occurred with …"))
         'no such file'
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,0 +1,418 @@
+"""Is the model as good in production as the offline test said?
+
+Every metric is counted on both tables; the effect is production less offline (or their ratio
+less one, for losses whose size depends on the data). A metric needs enough rows of the rarer
+outcome and enough units, else it is undecided and the sentence says what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afterlaunch.checks.evidence import Check, Evidence, Task
+from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.finding import Effect, Json, Verdict
+from afterlaunch.profile.types import MetricCounts
+from afterlaunch.stats import contrast, discrimination, losses
+from afterlaunch.stats.calibration import Calibration, calibration_error
+from afterlaunch.stats.contrast import Contrast, Side
+from afterlaunch.stats.intervals import ENOUGH_GROUPS, Interval
+from afterlaunch.stats.resampling import Jackknifed
+
+Floats = NDArray[np.float64]
+
+LEAST_RARE = 10
+"""Fewest rows of the rarer outcome, on either side, for a metric of classes."""
+
+LEAST_ROWS = 20
+"""Fewest rows (lists) on either side for any other metric."""
+
+LEAST_DF = 10.0
+"""Fewest degrees of freedom: below, a few units hold most rows."""
+
+KINDS = (
+    EffectKind("auc", "change in AUC", "AUC", 0.02, "down", "two points of AUC are what a weak feature is worth"),
+    EffectKind("log_loss", "relative change in log loss", "share", 0.05, "up", "relative, since a log loss of 0.05 is good or bad by how rare the outcome is"),
+    EffectKind("brier", "relative change in Brier score", "share", 0.05, "up", "relative, as for the log loss"),
+    EffectKind("calibration", "change in calibration error", "probability", 0.02, "up", "scores off by two points in a hundred"),
+    EffectKind("accuracy", "change in accuracy", "share", 0.02, "down", "two more wrong predictions in a hundred"),
+    EffectKind("f1", "change in F1", "F1", 0.05, "down", "F1 moves with the base rate, so its margin is wider"),
+    EffectKind("macro_f1", "change in macro F1", "F1", 0.05, "down", "as for F1"),
+    EffectKind("mae", "relative change in mean absolute error", "share", 0.05, "up", "predictions off by a twentieth more"),
+    EffectKind("rmse", "relative change in RMSE", "share", 0.05, "up", "predictions off by a twentieth more"),
+    EffectKind("bias", "change in mean error", "offline RMSE", 0.1, "both", "a tenth of a typical error (a small standardised difference)"),
+    EffectKind("ndcg", "change in NDCG", "NDCG", 0.02, "down", "a common size of a release's offline gain"),
+    EffectKind("mrr", "change in MRR", "MRR", 0.02, "down", "as for NDCG"),
+    EffectKind("ctr", "relative change in CTR", "share", 0.1, "both", "a tenth; informs, since the public decides it too"),
+    EffectKind("base_rate", "relative change in the share of positive outcomes", "share", 0.1, "both", "a tenth; informs, since the world decides it"),
+)  # fmt: skip
+
+Statistic = Callable[..., "Floats | float"]
+Sums = tuple[NDArray[np.generic], ...]
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """How one metric is computed from counts, and how its interval is built.
+
+    Attributes:
+        kind: Key of its effect.
+        word: Its name inside a sentence.
+        sums: Counts -> the arrays it is computed from, or None when the table lacks them.
+        statistic: Totals -> the metric.
+        scale: Which interval each side gets.
+        by_class: Whether it needs rows of the rarer class.
+        primary: Whether it counts toward the verdict of the review.
+    """
+
+    kind: str
+    word: str
+    sums: Callable[[MetricCounts], Sums | None]
+    statistic: Statistic
+    scale: str
+    by_class: bool = False
+    primary: bool = True
+
+
+def _moment(name: str, counts: MetricCounts) -> Sums | None:
+    found = counts.moments.get(name)
+    return None if found is None or not found[:, 0].sum() > 0 else (found,)
+
+
+def _histogram(counts: MetricCounts) -> Sums | None:
+    return None if counts.histogram is None or not counts.histogram.sum() > 0 else (counts.histogram,)
+
+
+def _scored(counts: MetricCounts) -> Sums | None:
+    return None if counts.score_sums is None else _histogram(counts)
+
+
+def _table(counts: MetricCounts) -> Sums | None:
+    return None if counts.confusion is None or not counts.confusion.sum() > 0 else (counts.confusion,)
+
+
+def _root(moments: Floats) -> Floats:
+    return np.sqrt(losses.mean(moments))
+
+
+METRICS: dict[Task, tuple[_Metric, ...]] = {
+    "binary": (
+        _Metric("auc", "AUC", _histogram, discrimination.auc, "unit", by_class=True),
+        _Metric("log_loss", "log loss", partial(_moment, "log_loss"), losses.mean, "positive", by_class=True),
+        _Metric("brier", "Brier score", partial(_moment, "brier"), losses.mean, "positive", by_class=True, primary=False),
+        _Metric("calibration", "calibration error", _scored, losses.mean, "calibration", by_class=True),
+        _Metric("accuracy", "accuracy", _table, discrimination.accuracy, "share"),
+        _Metric("f1", "F1", _table, discrimination.f1, "unit", by_class=True),
+        _Metric("base_rate", "share of positive outcomes", partial(_moment, "outcome"), losses.mean, "positive", by_class=True, primary=False),
+    ),
+    "multiclass": (
+        _Metric("accuracy", "accuracy", partial(_moment, "hit"), losses.mean, "share"),
+        _Metric("macro_f1", "macro F1", _table, discrimination.macro_f1, "unit", by_class=True),
+        _Metric("log_loss", "log loss", partial(_moment, "log_loss"), losses.mean, "positive"),
+        _Metric("brier", "Brier score", partial(_moment, "brier"), losses.mean, "positive", primary=False),
+    ),
+    "regression": (
+        _Metric("rmse", "RMSE", partial(_moment, "squared"), _root, "positive"),
+        _Metric("mae", "mean absolute error", partial(_moment, "absolute"), losses.mean, "positive"),
+        _Metric("bias", "mean error", partial(_moment, "error"), losses.mean, "bias"),
+    ),
+    "ranking": (
+        _Metric("ndcg", "NDCG", partial(_moment, "ndcg"), losses.mean, "unit"),
+        _Metric("mrr", "MRR", partial(_moment, "mrr"), losses.mean, "unit"),
+        _Metric("ctr", "CTR", partial(_moment, "outcome"), losses.mean, "positive", primary=False),
+    ),
+}  # fmt: skip
+"""The metrics of every task, the one that sums it up first."""
+
+PER_SEGMENT = {"auc", "calibration", "accuracy", "rmse", "ndcg"}
+"""Metrics that segments get too; a segment informs and does not count toward the verdict."""
+
+
+def _run(evidence: Evidence) -> list[Estimate]:
+    if evidence.task is None:
+        return []
+    reference, production = evidence.metric_reference, evidence.metric_production
+    if "" not in reference or "" not in production:
+        return []
+    segments = sorted((set(reference) & set(production)) - {""})
+    out = []
+    for metric in METRICS[evidence.task]:
+        estimate = _compare(evidence, metric, reference[""], production[""], None, 1.0)
+        if estimate is None:
+            continue
+        out.append(estimate)
+        if metric.kind in PER_SEGMENT:
+            each = [_compare(evidence, metric, reference[s], production[s], s, 1 / len(segments)) for s in segments]
+            out += [e for e in each if e is not None]
+    return out or [_nothing(evidence, reference[""], production[""])]
+
+
+def _compare(
+    evidence: Evidence,
+    metric: _Metric,
+    reference: MetricCounts,
+    production: MetricCounts,
+    segment: str | None,
+    weight: float,
+) -> Estimate | None:
+    """The estimate of one metric, None when neither table has what it needs."""
+    kind = CHECK.kind(metric.kind)
+    sums = metric.sums(reference), metric.sums(production)
+    if sums[0] is None and sums[1] is None:
+        return None
+    primary = metric.primary and segment is None and not (
+        # Nobody said that scores are cut at 0.5.
+        metric.kind in {"accuracy", "f1"}
+        and evidence.task == "binary"
+        and evidence.roles.prediction is None
+        and "threshold" not in evidence.options
+    )
+    estimate = partial(
+        Estimate, "metric", kind, "", n=int(production.rows.sum()), weight=weight, primary=primary, segment=segment
+    )
+    where = "" if segment is None else f" where {evidence.roles.segment} is {segment}"
+    lacking = _lacking(evidence, metric, reference, production)
+    if lacking is not None:
+        reason, why = lacking
+        return estimate(None, reason=reason, sentence=f"The {metric.word}{where} cannot be compared: {why}", action=_MORE)
+    assert sums[0] is not None
+    assert sums[1] is not None
+    change, calibrations = _contrast(evidence, metric, reference, production, sums[0], sums[1])
+    if isinstance(change, tuple):
+        reason, why = change
+        return estimate(None, reason=reason, sentence=f"The {metric.word}{where} cannot be compared: {why}", action=_MORE)
+    return estimate(
+        change.value,
+        interval=change.interval,
+        say=partial(_say, metric, change, where),
+        action=_action(metric.kind, evidence.task, where),
+        method=_METHODS[metric.scale] + (", joint over units" if change.correlation else ""),
+        rows_needed=lambda margin, alpha: change.rows_needed(margin, alpha, kind.direction),
+        binding="reference_too_small",
+        p_value=lambda margin: change.p_value(margin, kind.direction),
+        table=_reliability(calibrations) if calibrations else _rows(metric, change),
+    )
+
+
+def _lacking(
+    evidence: Evidence, metric: _Metric, reference: MetricCounts, production: MetricCounts
+) -> tuple[str, str] | None:
+    """What is missing, as a reason code and in words; None when nothing is."""
+    roles, unit = evidence.roles, "lists" if evidence.task == "ranking" else "rows"
+    for table, counts in (("offline", reference), ("production", production)):
+        if counts.total == 0:
+            return "no_rows", f"the {table} table has no rows."
+        if int(counts.without_outcome.sum()) == counts.total:
+            return "no_outcomes", f"no {table} row has an outcome{_named(roles.outcome)} yet."
+        if metric.sums(counts) is None:
+            return "no_score", f"no {table} row has both an outcome and a score or prediction."
+        rows = int(counts.rows.sum())
+        if metric.by_class and counts.class_rows is not None:
+            by_class = counts.class_rows.sum(axis=0)
+            seen = by_class[by_class > 0] if evidence.task == "multiclass" else by_class
+            if np.count_nonzero(by_class) < 2:
+                return "one_class", f"every {table} row has the same outcome."
+            rare = int(seen.min())
+            if rare < LEAST_RARE and metric.kind != "macro_f1":
+                need = round(rows * LEAST_RARE / max(rare, 1))
+                return "too_few_of_rarer_class", (
+                    f"only {rare} of {rows:,} {table} rows have the rarer outcome and it takes {LEAST_RARE}; "
+                    f"at this rate that is about {need:,} rows."
+                )
+        if rows < LEAST_ROWS:
+            return "too_few_rows", f"only {rows} {table} {unit} have an outcome and a prediction, and it takes {LEAST_ROWS}."
+        if _clustered(evidence) and np.count_nonzero(counts.rows) < ENOUGH_GROUPS:
+            return "units_too_few", (
+                f"its {rows:,} {table} {unit} come from too few units: they fill {np.count_nonzero(counts.rows)} "
+                f"of 64 groups and it takes {ENOUGH_GROUPS}."
+            )
+    return None
+
+
+def _contrast(
+    evidence: Evidence,
+    metric: _Metric,
+    reference: MetricCounts,
+    production: MetricCounts,
+    first: Sums,
+    second: Sums,
+) -> tuple[Contrast | tuple[str, str], tuple[Calibration, Calibration] | None]:
+    size = reference.rows, production.rows
+    rows = [float(c.rows.sum()) for c in (reference, production)]
+    if metric.scale == "calibration":
+        both = [
+            calibration_error(c.histogram, c.score_sums, rows=r)
+            for c, r in zip((reference, production), rows, strict=True)
+            if c.histogram is not None and c.score_sums is not None
+        ]
+        if min(c.df for c in both) < LEAST_DF:
+            return _DOMINATED, None
+        sides = [contrast.calibrated_side(c.value, c.interval, c.df) for c in both]
+        return Contrast(sides[0], sides[1], 0.0, False, rows[1]), (both[0], both[1])
+    statistic = metric.statistic
+    if metric.kind == "macro_f1":
+        confusion = reference.confusion
+        assert confusion is not None
+        statistic = partial(discrimination.macro_f1, classes=confusion.sum(axis=(0, 2)) > 0)
+    a, b, rho = contrast.jackknife_both(statistic, first, second, size=size, joint=_joint(evidence))
+    if min(a.df, b.df) < LEAST_DF:
+        return _DOMINATED, None
+    if not (np.isfinite(a.value).all() and np.isfinite(b.value).all()):
+        return ("undefined", "it is not defined on one of the tables."), None
+    if metric.scale in {"positive"} and min(a.value[0], b.value[0]) <= 0:
+        return ("zero", "it is exactly zero on one of the tables, so that no relative change exists."), None
+    scale = 1.0
+    if metric.scale == "bias":
+        squared = reference.moments["squared"].sum(axis=0)
+        scale = float(np.sqrt(squared[1] / squared[0]))
+        if scale <= 0:
+            return ("zero", "the offline RMSE is zero, and it is measured in that."), None
+    sides = [
+        _side(metric, j, c, r, scale, _clustered(evidence) or evidence.roles.weight is not None)
+        for j, c, r in zip((a, b), (reference, production), rows, strict=True)
+    ]
+    return Contrast(sides[0], sides[1], rho, metric.scale == "positive", rows[1]), None
+
+
+def _side(metric: _Metric, j: Jackknifed, counts: MetricCounts, rows: float, scale: float, dependent: bool) -> Side:
+    value, se = float(j.value[0]), float(j.se[0])
+    if metric.scale == "positive":
+        return contrast.positive_side(value, se, j.df)
+    if metric.scale == "share":
+        return contrast.share_side(value, rows, se**2 if dependent else None, j.df)
+    if metric.scale == "bias":
+        return contrast.plain_side(value / scale, se / scale, j.df)
+    if metric.kind == "auc" and counts.class_rows is not None:
+        negatives, positives = (float(v) for v in counts.class_rows.sum(axis=0))
+        rows = 1 / (discrimination.auc_variance(1 - 1e-9, positives, negatives) / 1e-9)
+    elif metric.kind == "f1" and counts.confusion is not None:
+        c = counts.confusion.sum(axis=0)
+        rows = float(c[1, 1] + (c[0, 1] + c[1, 0]) / 2)
+    return contrast.unit_side(value, se, j.df, rows)
+
+
+def _clustered(evidence: Evidence) -> bool:
+    return evidence.roles.unit is not None or evidence.roles.bucket is not None
+
+
+_joint = _clustered
+
+_DOMINATED = ("units_too_few", "a few units hold most of the rows, so that its uncertainty cannot be told.")
+
+_MORE = "Wait for more production rows with outcomes, or give a larger offline table."
+
+_METHODS = {
+    "unit": "delete-one-bucket jackknife on logits, MOVER",
+    "positive": "delete-one-bucket jackknife on logarithms, MOVER",
+    "share": "Jeffreys with design effect, MOVER",
+    "bias": "delete-one-bucket jackknife, MOVER",
+    "calibration": "debiased, inverted noncentral chi-square, MOVER",
+}
+
+
+# ------------------------------------------------------------------ words
+
+
+def _named(column: str | None) -> str:
+    return "" if column is None else f" ({column})"
+
+
+def _say(metric: _Metric, change: Contrast, where: str, effect: Effect, verdict: Verdict) -> str:
+    low, high, value = effect.low, effect.high, effect.value
+    verb = "rose" if value >= 0 else "fell"
+    if value < 0:
+        low, high, value = -high, -low, -value
+    show: Callable[[float], str] = _percent if change.relative else _plain
+    of = f"from {_plain(change.reference.value)} offline to {_plain(change.production.value)} in production"
+    name = metric.word if metric.word.isupper() or metric.word[:1].isupper() else metric.word[:1].upper() + metric.word[1:]
+    unit = ", in units of the offline RMSE," if metric.scale == "bias" else ""
+    return f"{name}{where} {verb} by {show(value)} [{show(low)}, {show(high)}]{unit or ','} {of}."
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.4g}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _action(kind: str, task: Task | None, where: str) -> str:
+    if kind == "calibration":
+        return "Recalibrate the scores on recent outcomes (Platt or isotonic), and do not cut them at a fixed threshold until then."
+    if kind in {"base_rate", "ctr"}:
+        return "Find out whether the traffic or the world changed; then recalibrate, or retrain on recent rows."
+    if kind == "bias":
+        return "Correct the level of the predictions, and retrain on recent rows."
+    if where:
+        return f"Look at the rows{where} first: compare their features with the offline table, then retrain with more of them."
+    return (
+        "Do not trust the offline number: read the availability, skew and leakage findings for the cause, "
+        "and go back to the last version that held its number."
+    )
+
+
+# ------------------------------------------------------------------ charts
+
+
+def _rows(metric: _Metric, change: Contrast) -> Json:
+    unit = {"share": "share", "bias": "offline RMSE"}.get(metric.scale, metric.word)
+    rows = []
+    for name, side in (("offline", change.reference), ("production", change.production)):
+        i: Interval = side.ends(0.025, 0.025)
+        rows.append({"name": name, "value": i.value, "low": i.low, "high": i.high})
+    title = f"{metric.word[:1].upper()}{metric.word[1:]}, with 95 % intervals"
+    return {"kind": "intervals", "title": title, "unit": unit, "rows": rows}
+
+
+def _reliability(both: tuple[Calibration, Calibration]) -> Json:
+    series = []
+    for name, c in zip(("offline", "production"), both, strict=True):
+        half = 1.96 * np.nan_to_num(c.se)
+        series.append(
+            {
+                "name": name,
+                "x": [float(v) for v in c.score],
+                "y": [float(v) for v in c.outcome],
+                "low": [float(v) for v in np.clip(c.outcome - half, 0, 1)],
+                "high": [float(v) for v in np.clip(c.outcome + half, 0, 1)],
+            }
+        )
+    return {
+        "kind": "lines",
+        "title": "Share of positive outcomes by score",
+        "x_title": "mean score",
+        "y_title": "share positive",
+        "diagonal": True,
+        "series": series,
+    }
+
+
+CHECK = Check(
+    name="metric",
+    asks="Is the model as good in production as the offline test said?",
+    kinds=KINDS,
+    needs=frozenset({"metric"}),
+    run=_run,
+)
+
+
+def _nothing(evidence: Evidence, reference: MetricCounts, production: MetricCounts) -> Estimate:
+    """What is said when no metric at all can be computed."""
+    metric = METRICS[evidence.task or "binary"][0]
+    reason, why = _lacking(evidence, metric, reference, production) or ("no_score", "no row has a score.")
+    sentence = f"The {metric.word} cannot be compared: {why}"
+    return Estimate("metric", CHECK.kind(metric.kind), "", None, reason=reason, sentence=sentence, action=_MORE)
+
+
+def headline(evidence: Mapping[str, MetricCounts], task: Task) -> str:
+    """Key of the metric that sums a task up, among those that the counts allow."""
+    for metric in METRICS[task]:
+        if metric.sums(evidence[""]) is not None:
+            return metric.kind
+    return METRICS[task][0].kind

@@ -1,0 +1,74 @@
+"""The command line: the same questions as the Python package, one file a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from typing import Annotated
+
+import typer
+
+from afterlaunch import InputError, __version__
+from afterlaunch.cli import commands
+
+app = typer.Typer(
+    name="afterlaunch",
+    help="Watch a machine-learning model from launch to every weekly retrain.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"afterlaunch {__version__}")
+        raise typer.Exit
+
+
+commands.register(app)
+
+
+def main() -> None:
+    """Run the command line; never shows a traceback.
+
+    Exit codes: 0 unless `--fail-on` is met, 1 alarm, 3 undecided, 2 unusable input or usage,
+    70 internal failure (one sentence and the path of a debug log).
+    """
+    _use_utf8()
+    try:
+        app()
+    except InputError as error:
+        print(f"afterlaunch: {_one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("afterlaunch: stopped.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader of our output is gone; nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception:
+        with tempfile.NamedTemporaryFile("w", suffix=".log", prefix="afterlaunch-", delete=False, encoding="utf-8") as log:
+            log.write(f"afterlaunch {__version__}\n{sys.argv!r}\n")
+            traceback.print_exc(file=log)
+        print(f"afterlaunch: internal failure; please report it with the debug log {log.name}.", file=sys.stderr)
+        raise SystemExit(70) from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _use_utf8() -> None:
+    """Names that the terminal cannot show are shown escaped instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

@@ -1,0 +1,1 @@
+"""The questions: which checks answer each, and on which tables."""
