@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from afterlaunch.finding import Direction, Effect, Finding, Json, Verdict
+from afterlaunch.words import quantity
 
 IntervalAt = Callable[[float, float], tuple[float, float]]
 """(one-sided error of the low end, one-sided error of the high end) -> (low, high)."""
@@ -219,7 +220,14 @@ def decide(
     words = f"{family}: {size} effect{'' if size == 1 else 's'}, weighted Bonferroni"
     counted = set(primary)
     return [
-        _finding(e, margins.of(e.check, e.kind, e.subject), alpha, alpha * e.weight / total, words, e.primary and e.check in counted)
+        _finding(
+            e,
+            margins.of(e.check, e.kind, e.subject),
+            alpha,
+            alpha * e.weight / total,
+            words,
+            e.primary and e.check in counted,
+        )
         for e in estimates
     ]
 
@@ -235,10 +243,12 @@ def _finding(e: Estimate, margin: float, alpha: float, alpha_each: float, family
         if verdict is Verdict.UNDECIDED:
             if e.rows_needed is not None:
                 rows_needed = e.rows_needed(margin, alpha)
-            reason = reason or ("interval_straddles_margin" if rows_needed is not None else e.binding or "interval_straddles_margin")
+            reason = reason or (
+                "interval_straddles_margin" if rows_needed is not None else e.binding or "interval_straddles_margin"
+            )
     sentence = e.say(effect, verdict) if effect is not None and e.say is not None else e.sentence
     if effect is not None and verdict is Verdict.UNDECIDED:
-        sentence += f" That is too uncertain to hold against the margin of {number(margin)}."
+        sentence += f" That is too uncertain to hold against the margin of {quantity(margin, e.kind.unit)}."
     return Finding(
         check=e.check,
         key=e.kind.key,
@@ -290,31 +300,18 @@ def _action(e: Estimate, verdict: Verdict, rows_needed: int | None, reason: str 
         return e.action
     if rows_needed is not None:
         return f"Wait for about {rows_needed:,} production rows; they would decide it."
-    return REMEDIES.get(reason or "", e.action or "Give it more evidence, or set a wider margin if that much change does not matter.")
+    return REMEDIES.get(
+        reason or "", e.action or "Give it more evidence, or set a wider margin if that much change does not matter."
+    )
 
 
 REMEDIES: dict[str, str] = {
-    "reference_too_small": "More production rows would not decide it: the reference is too small. Give a larger reference, or set a wider margin.",
-    "units_too_few": "More rows of the same units would not decide it: there are too few units. Wait for more units, or set a wider margin.",
+    "reference_too_small": "More production rows would not decide it: the reference is too small. "
+    "Give a larger reference, or set a wider margin.",
+    "units_too_few": "More rows of the same units would not decide it: there are too few units. "
+    "Wait for more units, or set a wider margin.",
 }
 """What to do about findings that rows alone will not decide, by reason code."""
-
-
-def number(value: float) -> str:
-    """A number for a sentence: three significant digits, no exponent for everyday sizes.
-
-    Example:
-        >>> number(0.12345), number(1234.5), number(0.0)
-        ('0.123', '1,234', '0')
-    """
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if size >= 1000 and size < 1e15:
-        return f"{value:,.0f}"
-    if size >= 1e15 or size < 1e-4:
-        return f"{value:.2e}"
-    return f"{value:.3g}"
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -57,6 +57,10 @@ class Effect:
             number = getattr(self, key)
             if not math.isfinite(number):
                 raise ValueError(f"The {key} of effect {self.name!r} is {number}; an effect has finite numbers.")
+        if self.low > self.high:
+            raise ValueError(
+                f"The interval of effect {self.name!r} is [{self.low}, {self.high}]; its low end is above its high one."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +119,20 @@ class Finding:
     def __post_init__(self) -> None:
         if self.effect is None and (self.verdict is not Verdict.UNDECIDED or not self.reason):
             raise ValueError(f"Finding {self.id!r} has no effect, so it must be undecided and give a reason.")
+        if self.margin is not None and not self.margin > 0:
+            raise ValueError(f"The margin of finding {self.id!r} is {self.margin}; a margin is above zero.")
+        if self.p_value is not None and not 0 <= self.p_value <= 1:
+            raise ValueError(f"The p-value of finding {self.id!r} is {self.p_value}; it lies between 0 and 1.")
+
+    @property
+    def margin_key(self) -> str:
+        """The most specific key under which its margin can be set."""
+        return f"{self.check}/{self.key}@{self.subject}" if self.subject else f"{self.check}/{self.key}"
 
     @property
     def id(self) -> str:
-        """Stable across runs; without the segment and window parts it is the key of its margin."""
-        text = f"{self.check}/{self.key}"
-        if self.subject:
-            text += f"@{self.subject}"
+        """Stable across runs: the margin key, and the segment and window if there are any."""
+        text = self.margin_key
         if self.segment is not None:
             text += f"[{self.segment}]"
         if self.window is not None:
@@ -186,7 +197,7 @@ class Finding:
             if fields["effect"] is not None:
                 fields["effect"] = Effect(**fields["effect"])
             return cls(**fields)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"This is not a finding of schema version {SCHEMA_VERSION}: {error}.") from error
 
 
@@ -235,10 +246,10 @@ class Review:
         if undecided:
             need = [f.rows_needed for f in undecided if f.rows_needed is not None]
             more = f" About {max(need):,} production rows would decide all that rows can decide." if need else ""
-            return f"Not decided: {_count(len(undecided), 'check')} had too little evidence.{more}"
+            return f"Not decided: {_count(len(undecided), 'finding')} had too little evidence.{more}"
         if not primary:
             return "Not decided: nothing could be checked."
-        return f"Fine: all {_count(len(primary), 'check')} lie inside their margins. Nothing to do."
+        return f"Fine: all {_count(len(primary), 'finding')} lie inside their margins. Nothing to do."
 
     def counts(self) -> dict[Verdict, int]:
         """How many findings have each verdict."""
@@ -281,7 +292,9 @@ class Review:
             ValueError: When the data is not a review of this schema version.
         """
         if not isinstance(data, Mapping) or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"This is not a review of schema version {SCHEMA_VERSION}; save it again with `review.save`.")
+            raise ValueError(
+                f"This is not a review of schema version {SCHEMA_VERSION}; save it again with `review.save`."
+            )
         try:
             return cls(
                 question=data["question"],
@@ -291,8 +304,8 @@ class Review:
                 notes=tuple(data["notes"]),
                 version=data["afterlaunch"],
             )
-        except KeyError as error:
-            raise ValueError(f"The review lacks the field {error}.") from error
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"This is not a review of schema version {SCHEMA_VERSION}: {error}.") from error
 
     @classmethod
     def from_json(cls, text: str) -> Review:

@@ -129,7 +129,7 @@ class Roles:
         out: dict[str, object] = {}
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is None or value == {} or value == ():
+            if value is None or value in ({}, ()):
                 continue
             out[f.name] = dict(value) if isinstance(value, Mapping) else [*value] if isinstance(value, tuple) else value
         return out
@@ -177,7 +177,5 @@ class Roles:
         return cls.from_mapping(data)
 
 
-SINGLE = tuple(
-    f.name for f in fields(Roles) if f.name not in {*MAPPED, *LISTED, "positive"}
-)
+SINGLE = tuple(f.name for f in fields(Roles) if f.name not in {*MAPPED, *LISTED, "positive"})
 """Roles that one column can have."""

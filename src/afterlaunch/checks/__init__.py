@@ -5,10 +5,5 @@ from afterlaunch.checks.evidence import Check, Evidence, Sample
 
 __all__ = ["CHECKS", "Check", "Evidence", "Sample"]
 
-CHECKS: dict[str, Check] = {
-    check.name: check
-    for check in (
-        drift.CHECK,
-    )
-}
+CHECKS: dict[str, Check] = {check.name: check for check in (drift.CHECK,)}
 """Every check by name."""

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.checks.rows import (
+    comparable,
+    fills_in,
     groups,
-    is_number,
     is_plain,
     later,
-    looks_default,
-    numbers,
     order,
     per_group,
     percent,
@@ -24,7 +23,6 @@ from afterlaunch.checks.rows import (
     steadiness,
     text_codes,
     times,
-    words,
 )
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
@@ -38,33 +36,51 @@ ALMOST_ALL = 0.95
 """From this share of a default-looking value on a column is called a default throughout."""
 MOSTLY = 0.5
 """From this share of a default-looking value on a column is called mostly default."""
-MANY_VALUES = 20
-"""A column with more different values than this is continuous: its mean or median is no natural value."""
+WORTH = 0.01
+"""Excess over the reference from which one value is worth a finding; a fifth of the margin."""
 TIME_ENDINGS = ("_time", "_at", "_ts", "_timestamp", "_updated_at")
 
 MISSING = EffectKind(
-    "missing", "share missing", "share", 0.05, "up",
+    "missing",
+    "share missing",
+    "share",
+    0.05,
+    "up",
     "one row in twenty that the model scores without a column it learnt from; the usual bound of data-quality rules",
-)  # fmt: skip
-CONSTANT = EffectKind(
-    "constant", "share of one value beyond the reference", "share", 0.05, "up",
-    "the same one row in twenty; it is only asked where 99 % of production has one value",
-)  # fmt: skip
-DEFAULT = EffectKind(
-    "default", "share of a default value beyond the reference", "share", 0.05, "up",
-    "the same one row in twenty; it is only asked where half of production has a default-looking value",
-)  # fmt: skip
-STEADY = EffectKind(
-    "steady", "share of one value beyond the reference", "share", 1.0, "up",
-    "never bad in itself: a column that follows time is constant in a short stretch of it",
-)  # fmt: skip
-LATE = EffectKind(
-    "late", "share known after the prediction", "share", 0.01, "up",
-    "clock skew aside, no row may use a value from its future",
-)  # fmt: skip
-UNEXPECTED = EffectKind(
-    "unexpected", "share with a column the reference lacks", "share", 1.0, "up", "informs only"
 )
+CONSTANT = EffectKind(
+    "constant",
+    "share of one value beyond the reference",
+    "share",
+    0.05,
+    "up",
+    "the same one row in twenty; it is only asked where 99 % of production has one value",
+)
+DEFAULT = EffectKind(
+    "default",
+    "share of a default value beyond the reference",
+    "share",
+    0.05,
+    "up",
+    "the same one row in twenty; it is only asked where half of production has a default-looking value",
+)
+STEADY = EffectKind(
+    "steady",
+    "share of one value beyond the reference",
+    "share",
+    1.0,
+    "up",
+    "never bad in itself: a column that follows time is constant in a short stretch of it",
+)
+LATE = EffectKind(
+    "late",
+    "share known after the prediction",
+    "share",
+    0.01,
+    "up",
+    "clock skew aside, no row may use a value from its future",
+)
+UNEXPECTED = EffectKind("unexpected", "share with a column the reference lacks", "share", 1.0, "up", "informs only")
 ROLE = EffectKind("role", "tables that have the column", "share", 1.0, "up", "informs only")
 
 
@@ -91,11 +107,18 @@ def run(evidence: Evidence) -> list[Estimate]:
 
 def _estimate(kind: EffectKind, name: str, excess: Excess, **more: Any) -> Estimate:
     return Estimate(
-        "availability", kind, name, excess.value, excess.interval,
-        n=int(excess.production.rows), method=_method(excess), rows_needed=excess.rows_needed,
+        "availability",
+        kind,
+        name,
+        excess.value,
+        excess.interval,
+        n=int(excess.production.rows),
+        method=_method(excess),
+        rows_needed=excess.rows_needed,
         binding="units_too_few" if excess.production.df <= 0 or excess.reference.df <= 0 else "reference_too_small",
-        p_value=lambda margin: p_value(excess.interval, margin), **more,
-    )  # fmt: skip
+        p_value=lambda margin: p_value(excess.interval, margin),
+        **more,
+    )
 
 
 def _method(excess: Excess) -> str:
@@ -113,17 +136,31 @@ def _missing(evidence: Evidence, name: str) -> Estimate:
         # A fact about the table's schema: every row lacks it, whatever the units are.
         excess = Excess(Share(0, 0, 1.0), Share(total, total))
         return Estimate(
-            "availability", MISSING, name, 1.0, lambda low, high: (_all_of(total).interval(low, high).low, 1.0),
-            say=lambda e, v: f"Production has no column {name!r}, which the model learnt from: 100 % of its rows lack it.",
-            action=f"Log {name!r} in production if it is known when the model predicts; if it is not, retrain without it.",
-            n=total, method="Jeffreys interval", p_value=lambda m: p_value(lambda a, b: (_all_of(total).interval(a, b).low, 1.0), m),
+            "availability",
+            MISSING,
+            name,
+            1.0,
+            lambda low, high: (_all_of(total).interval(low, high).low, 1.0),
+            say=lambda e, v: (
+                f"Production has no column {name!r}, which the model learnt from: 100 % of its rows lack it."
+            ),
+            action=f"Log {name!r} in production if it is known when the model predicts; else retrain without it.",
+            n=total,
+            method="Jeffreys interval",
+            p_value=lambda m: p_value(lambda a, b: (_all_of(total).interval(a, b).low, 1.0), m),
             table=_table(name, [("reference", _share(before)), ("production", excess.production)]),
-        )  # fmt: skip
+        )
     if after is None or before is None:
         return Estimate(
-            "availability", MISSING, name, None, reason="not_counted", primary=False, may_alarm=False,
+            "availability",
+            MISSING,
+            name,
+            None,
+            reason="not_counted",
+            primary=False,
+            may_alarm=False,
             sentence=f"Missing values of {name!r} were not counted.",
-        )  # fmt: skip
+        )
     excess = Excess(_share(before), _share(after))
 
     def say(effect: Effect, verdict: Verdict) -> str:
@@ -131,10 +168,13 @@ def _missing(evidence: Evidence, name: str) -> Estimate:
         return f"{now} of production rows have no value of {name!r}, against {then} of the reference."
 
     return _estimate(
-        MISSING, name, excess, say=say,
-        action=f"Find out why {name!r} is empty in production; until then treat the model's scores on those rows as untested.",
+        MISSING,
+        name,
+        excess,
+        say=say,
+        action=f"Find out why {name!r} is empty in production; until then scores on those rows are untested.",
         table=_table(name, [("reference", excess.reference), ("production", excess.production)]),
-    )  # fmt: skip
+    )
 
 
 def _all_of(total: int) -> Share:
@@ -158,15 +198,22 @@ def _table(name: str, rows: list[tuple[str, Share]], what: str = "share missing"
 
 @dataclass(frozen=True, slots=True)
 class _Modal:
-    """Production's commonest value of one column."""
+    """Production's commonest value of one column.
+
+    Attributes:
+        value: The value.
+        excess: Its share in production beyond that in the reference.
+        default: Whether it stands for "no value".
+    """
 
     value: float | str
     excess: Excess
-    distinct: int
-    typical: bool
-    """Whether it is the reference's mean or median of a continuous column."""
-    new: bool
-    """Whether the reference lacks it."""
+    default: bool
+
+    @property
+    def new(self) -> bool:
+        """Whether the reference lacks it."""
+        return self.excess.reference.hits == 0
 
 
 def _one_valued(evidence: Evidence, features: list[str]) -> list[Estimate]:
@@ -188,23 +235,22 @@ def _one_valued(evidence: Evidence, features: list[str]) -> list[Estimate]:
         if modal is None:
             continue
         share = modal.excess.production.value
-        default = looks_default(modal.value) or modal.typical
         rest = 1 - modal.excess.reference.value
-        constant = share >= (ALMOST_ALL if default else CONSTANT_FROM)
+        constant = share >= (ALMOST_ALL if modal.default else CONSTANT_FROM)
         # Half of what told rows apart must be gone; less is as likely a change of the world.
-        filled = default and share >= MOSTLY and 1 - share <= 0.5 * rest
-        if modal.excess.value <= 0 or not (constant or filled):
+        filled = modal.default and share >= MOSTLY and 1 - share <= 0.5 * rest
+        if modal.excess.value < WORTH or not (constant or filled):
             continue
         in_order = order(before.frame, evidence.roles) if in_order is None else in_order
         pace = steadiness(text_codes(ref, ref)[0][in_order])
-        steady = pace.steady and not (modal.new and default)
-        found.append(_say_modal(name, modal, default, steady, pace.changes, sample))
+        steady = pace.steady and not (modal.new and modal.default)
+        found.append(_say_modal(name, modal, steady, pace.changes, sample))
     return found
 
 
 def _modal(ref: pl.Series, prod: pl.Series, group: tuple[Ints | None, Ints | None]) -> _Modal | None:
-    as_numbers = is_number(ref) and is_number(prod)
-    a, b = (s.cast(pl.Float64).fill_nan(None) if as_numbers else words(s) for s in (ref, prod))
+    """The commonest value, when at least half of production has it."""
+    a, b = comparable(ref, prod)
     valid = b.drop_nulls()
     if not len(valid):
         return None
@@ -217,18 +263,15 @@ def _modal(ref: pl.Series, prod: pl.Series, group: tuple[Ints | None, Ints | Non
         hits = (column == value).fill_null(False).to_numpy().astype(np.int64)
         return counted(per_group(hits, g), per_group(known, g))
 
-    before = share(a, group[0])
-    typical = False
-    if as_numbers and a.n_unique() > MANY_VALUES and before.value < 0.05:
-        x = numbers(a)
-        x = x[np.isfinite(x)]
-        near = 1e-6 * float(np.std(x)) if len(x) else 0.0
-        typical = len(x) > 0 and min(abs(value - float(np.mean(x))), abs(value - float(np.median(x)))) <= near
-    return _Modal(value, Excess(before, share(b, group[1])), a.n_unique(), typical, before.hits == 0)
+    return _Modal(value, Excess(share(a, group[0]), share(b, group[1])), fills_in(value, a.drop_nulls()))
 
 
-def _say_modal(name: str, modal: _Modal, default: bool, steady: bool, changes: float, sample: int | None) -> Estimate:
-    now, then, value = percent(modal.excess.production.value), percent(modal.excess.reference.value), quoted(modal.value)
+def _say_modal(name: str, modal: _Modal, steady: bool, changes: float, sample: int | None) -> Estimate:
+    now, then, value = (
+        percent(modal.excess.production.value),
+        percent(modal.excess.reference.value),
+        quoted(modal.value),
+    )
     start = f"{now} of production's values of {name!r} are {value}, against {then} in the reference"
     table = _table(
         name, [("reference", modal.excess.reference), ("production", modal.excess.production)], f"share of {value}"
@@ -239,17 +282,20 @@ def _say_modal(name: str, modal: _Modal, default: bool, steady: bool, changes: f
             f"{percent(1 - changes)} of rows have the value of the row before."
         )
         return _estimate(
-            STEADY, name, modal.excess, say=lambda e, v: sentence, sample=sample, table=table,
-            primary=False, may_alarm=False,
-        )  # fmt: skip
-    kind = DEFAULT if default else CONSTANT
-    why = (
-        ", which is the reference's mean or median" if modal.typical
-        else ", which looks like a default" if default else ""
-    )  # fmt: skip
+            STEADY,
+            name,
+            modal.excess,
+            say=lambda e, v: sentence,
+            sample=sample,
+            table=table,
+            primary=False,
+            may_alarm=False,
+        )
+    kind = DEFAULT if modal.default else CONSTANT
+    why = ", which stands for no value" if modal.default else ""
     action = (
         f"Find out whether {value} is filled in for {name!r} when its real value does not arrive, and repair that."
-        if default
+        if modal.default
         else f"Find out why {name!r} has stopped varying; the model can tell nothing from it in production."
     )
     return _estimate(
@@ -309,16 +355,23 @@ def _say_late(name: str, shares: dict[str, tuple[Share, str, bool]], n: int) -> 
         )
 
     return Estimate(
-        "availability", LATE, name, one.value, ends, say=say,
+        "availability",
+        LATE,
+        name,
+        one.value,
+        ends,
+        say=say,
         action=(
             f"Build {name!r} as of the time of each prediction; as it is, offline tests see the future of {name!r}."
             if worst == "reference"
             else f"Log {name!r} as it was when the model predicted, not as it was filled in later."
         ),
-        n=n, method="Jeffreys interval; the worse of the tables that have times", sample=None if whole else int(one.rows),
+        n=n,
+        method="Jeffreys interval; the worse of the tables that have times",
+        sample=None if whole else int(one.rows),
         p_value=lambda margin: p_value(ends, margin),
         table=_table(name, [(label, s[0]) for label, s in shares.items()], "share known too late"),
-    )  # fmt: skip
+    )
 
 
 def _one_table_only(evidence: Evidence) -> list[Estimate]:
@@ -326,10 +379,16 @@ def _one_table_only(evidence: Evidence) -> list[Estimate]:
     before, after, roles = evidence.reference_kinds, evidence.production_kinds, evidence.roles
     found = [
         Estimate(
-            "availability", UNEXPECTED, name, None, reason="only_in_production", primary=False, may_alarm=False,
-            sentence=f"Production has the column {name!r}, which the reference lacks, so nothing says what it should look like.",
+            "availability",
+            UNEXPECTED,
+            name,
+            None,
+            reason="only_in_production",
+            primary=False,
+            may_alarm=False,
+            sentence=f"Production has the column {name!r}, which the reference lacks: nothing says how it should look.",
             action=f"If the model reads {name!r}, add it to the reference; if not, list it under `ignore`.",
-        )  # fmt: skip
+        )
         for name in roles.features_of(after)
         if name not in before
     ]
@@ -339,10 +398,16 @@ def _one_table_only(evidence: Evidence) -> list[Estimate]:
         has, lacks = ("reference", "production") if name in before else ("production", "reference")
         found.append(
             Estimate(
-                "availability", ROLE, name, None, reason=f"only_in_{has}", primary=False, may_alarm=False,
-                sentence=f"The column {name!r}, role {role!r}, is in the {has} only; what compares it with the {lacks} is left out.",
+                "availability",
+                ROLE,
+                name,
+                None,
+                reason=f"only_in_{has}",
+                primary=False,
+                may_alarm=False,
+                sentence=f"{name!r}, role {role!r}, is in the {has} only: nothing compares it with the {lacks}.",
                 action=f"Add {name!r} to the {lacks} if it is known there.",
-            )  # fmt: skip
+            )
         )
     return found
 

@@ -9,12 +9,13 @@ import numpy as np
 from scipy import special
 
 from afterlaunch.checks.evidence import Check, Evidence
-from afterlaunch.decide import EffectKind, Estimate, number
+from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.types import CategoryBins, ColumnCounts, Ints, NumericBins
 from afterlaunch.stats import distances
 from afterlaunch.stats.distances import Distance, Pair
 from afterlaunch.stats.intervals import Interval, Shares, difference, filled, rows_for, share, shares
+from afterlaunch.words import estimate, number, quantity
 
 FEWEST_UNITS = 10
 """With rows of fewer filled buckets of units than this in a table, dependence cannot be judged."""
@@ -28,14 +29,31 @@ CATEGORIES = 50
 KINDS = (
     EffectKind("psi", "PSI", "PSI", 0.1, "up", "0.1 is the customary border between no and some change (Siddiqi 2006)"),
     EffectKind("js", "Jensen-Shannon distance", "distance", 0.1, "up", "the customary threshold of monitoring tools"),
-    EffectKind("ks", "Kolmogorov-Smirnov distance", "share", 0.1, "up", "a tenth of the rows on the other side of some value"),
-    EffectKind("wasserstein", "Wasserstein distance", "sd", 0.1, "up", "a tenth of a standard deviation; Cohen (1988) calls 0.2 small"),
+    EffectKind(
+        "ks", "Kolmogorov-Smirnov distance", "share", 0.1, "up", "a tenth of the rows on the other side of some value"
+    ),
+    EffectKind(
+        "wasserstein",
+        "Wasserstein distance",
+        "sd",
+        0.1,
+        "up",
+        "a tenth of a standard deviation; Cohen (1988) calls 0.2 small",
+    ),
     EffectKind("linf", "largest change of a category's share", "share", 0.1, "up", "ten points of share"),
     EffectKind("missing", "rise of the share missing", "share", 0.02, "up", "two points of share"),
-    EffectKind("new", "share in new categories", "share", 0.01, "up", "one row in a hundred that the model has never seen"),
-    EffectKind("range", "share out of range", "share", 0.01, "up", "one row in a hundred that the model must extrapolate for"),
-    EffectKind("type", "share of another type", "share", 0.01, "up", "a change of type breaks code that reads the column"),
-    EffectKind("added", "share in a new column", "share", 0.01, "up", "for information: the reference has no such column"),
+    EffectKind(
+        "new", "share in new categories", "share", 0.01, "up", "one row in a hundred that the model has never seen"
+    ),
+    EffectKind(
+        "range", "share out of range", "share", 0.01, "up", "one row in a hundred that the model must extrapolate for"
+    ),
+    EffectKind(
+        "type", "share of another type", "share", 0.01, "up", "a change of type breaks code that reads the column"
+    ),
+    EffectKind(
+        "added", "share in a new column", "share", 0.01, "up", "for information: the reference has no such column"
+    ),
 )
 _KIND = {k.key: k for k in KINDS}
 
@@ -67,7 +85,9 @@ def run(evidence: Evidence) -> list[Estimate]:
             out += _distribution(reference.columns[name], production.columns[name])
     for name in evidence.roles.features_of(production.kinds):
         if name not in reference.kinds:
-            out.append(_whole(name, "added", production.total, f"{name!r} is only in the production table", inform=True))
+            out.append(
+                _whole(name, "added", production.total, f"{name!r} is only in the production table", inform=True)
+            )
     return out
 
 
@@ -105,10 +125,16 @@ def _too_little(a: ColumnCounts, b: ColumnCounts) -> tuple[str, str] | None:
         return _nothing(a, b)
     for counts, table in ((a, "reference"), (b, "production")):
         if counts.counts.shape[0] > 1 and filled(counts.counts.sum(axis=1)) < FEWEST_UNITS:
-            return "units_too_few", f"The rows of {a.name!r} in the {table} table come from too few units to judge a change."
+            return (
+                "units_too_few",
+                f"The rows of {a.name!r} in the {table} table come from too few units to judge a change.",
+            )
     least = min(a.valid, b.valid)
     if least < 2 * distances.LEAST_EXPECTED:
-        return "too_few_rows", f"{least} values of {a.name!r} are too few to judge a change of its distribution; 10 are the least."
+        return (
+            "too_few_rows",
+            f"{least} values of {a.name!r} are too few to judge a change of its distribution; 10 are the least.",
+        )
     return None
 
 
@@ -178,15 +204,14 @@ def _constant(a: ColumnCounts, b: ColumnCounts, keys: tuple[str, ...]) -> Iterat
 
 
 def _distance(a: ColumnCounts, b: ColumnCounts, key: str, d: Distance | _Constant, table: Json) -> Estimate:
-    name, unit = a.name, {"wasserstein": " sd", "ks": "", "linf": "", "psi": "", "js": ""}[key]
+    name = a.name
 
     def say(e: Effect, verdict: Verdict) -> str:
-        span = f"{number(e.value)}{unit} [{number(e.low)}, {number(e.high)}]"
         if key == "wasserstein":
-            return f"{name!r} moved by {span} (Wasserstein distance)."
+            return f"{name!r} moved by {estimate(e)} (Wasserstein distance)."
         if key == "linf":
-            return f"The share of one category of {name!r} changed by {span}{_which(a, b)}."
-        return f"{_KIND[key].name} of {name!r} is {span}."
+            return f"The share of one category of {name!r} changed by {estimate(e)}{_which(a, b)}."
+        return f"{_KIND[key].name} of {name!r} is {estimate(e)}."
 
     groups = "units" if a.counts.shape[0] > 1 else "independent rows"
     return Estimate(
@@ -211,7 +236,7 @@ def _which(a: ColumnCounts, b: ColumnCounts) -> str:
     p, q = a.counts.sum(axis=0) / max(a.valid, 1), b.counts.sum(axis=0) / max(b.valid, 1)
     j = int(np.argmax(np.abs(q - p)))
     label = repr(a.bins.values[j]) if j < len(a.bins.values) else "all rarer ones together"
-    return f": {label} went from {number(float(p[j]))} to {number(float(q[j]))}"
+    return f": {label} went from {quantity(float(p[j]), 'share')} to {quantity(float(q[j]), 'share')}"
 
 
 def _chart(a: ColumnCounts, b: ColumnCounts) -> Json:
@@ -254,8 +279,8 @@ def _missing(a: ColumnCounts, b: ColumnCounts, rows: tuple[Ints, Ints]) -> list[
 
     def say(e: Effect, verdict: Verdict) -> str:
         return (
-            f"The share missing of {a.name!r} changed by {number(e.value)} [{number(e.low)}, {number(e.high)}], "
-            f"from {number(before)} to {number(now)}."
+            f"The share missing of {a.name!r} changed by {estimate(e)}, "
+            f"from {quantity(before, 'share')} to {quantity(now, 'share')}."
         )
 
     return [_share(a.name, "missing", both.change, say, both.rows_needed, both.p_value, int(rows[1].sum()))]
@@ -284,7 +309,7 @@ def _new(a: ColumnCounts, b: ColumnCounts) -> list[Estimate]:
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
 
     def say(e: Effect, verdict: Verdict) -> str:
-        text = f"A share of {number(e.value)} [{number(e.low)}, {number(e.high)}] of {a.name!r} is in categories that the reference lacks"
+        text = f"{estimate(e)} of the values of {a.name!r} are in categories that the reference lacks"
         return text + (f": {named}{more}." if named else ".")
 
     def rows_needed(margin: float, alpha: float) -> int | None:
@@ -303,7 +328,9 @@ def _range(a: ColumnCounts, b: ColumnCounts) -> list[Estimate]:
         # The probability beyond the extremes of m rows is Beta(2, m - 1) whatever the distribution (Wilks 1941).
         if m < 2:
             return Interval(1.0, 0.0, 1.0)
-        return Interval(2 / (m + 1), float(special.betaincinv(2, m - 1, low)), float(special.betainccinv(2, m - 1, high)))
+        return Interval(
+            2 / (m + 1), float(special.betaincinv(2, m - 1, low)), float(special.betainccinv(2, m - 1, high))
+        )
 
     def change(low: float, high: float) -> Interval:
         i = difference(expected, lambda x, y: both.of(1, x, y), low, high)
@@ -315,15 +342,15 @@ def _range(a: ColumnCounts, b: ColumnCounts) -> list[Estimate]:
     seen = f", production has [{number(b.low)}, {number(b.high)}]" if b.low is not None and b.high is not None else ""
 
     def say(e: Effect, verdict: Verdict) -> str:
-        return (
-            f"A share of {number(e.value)} [{number(e.low)}, {number(e.high)}] of {a.name!r} is out of the reference's "
-            f"range {span}{seen}."
-        )
+        return f"{estimate(e)} of the values of {a.name!r} are out of the reference's range {span}{seen}."
 
     def rows_needed(margin: float, alpha: float) -> int | None:
         def decides(n: float) -> bool:
             hits = expected(0.2, 0.2).high * n
-            return difference(expected, lambda x, y: share(hits, n, x, y, deff=both.deff[1], df=both.df), 0.5, alpha).high <= margin
+            return (
+                difference(expected, lambda x, y: share(hits, n, x, y, deff=both.deff[1], df=both.df), 0.5, alpha).high
+                <= margin
+            )
 
         return rows_for(decides, start=max(b.valid, 2))
 
@@ -362,7 +389,9 @@ def _share(
 def _whole(name: str, key: str, rows: int, sentence: str, *, inform: bool = False) -> Estimate:
     """A change that concerns every row by construction of the table."""
     if rows == 0:
-        return Estimate("drift", _KIND[key], name, None, reason="no_rows", sentence=f"There are no production rows, and {sentence}.")
+        return Estimate(
+            "drift", _KIND[key], name, None, reason="no_rows", sentence=f"There are no production rows, and {sentence}."
+        )
 
     def interval(alpha_low: float, alpha_high: float) -> tuple[float, float]:
         i = share(rows, rows, alpha_low, alpha_high)
@@ -374,7 +403,7 @@ def _whole(name: str, key: str, rows: int, sentence: str, *, inform: bool = Fals
         subject=name,
         value=1.0,
         interval=interval,
-        say=lambda e, v: f"A share of 1 [{number(e.low)}, 1] of the rows is affected: {sentence}.",
+        say=lambda e, v: f"{estimate(e)} of the rows are affected: {sentence}.",
         action=_ACTION[key],
         n=rows,
         method="Jeffreys interval",

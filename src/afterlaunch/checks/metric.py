@@ -253,7 +253,7 @@ def _contrast(
         if min(c.df for c in both) < LEAST_DF:
             return _DOMINATED, None
         sides = [contrast.calibrated_side(c.value, c.interval, c.df) for c in both]
-        return Contrast(sides[0], sides[1], 0.0, False, rows[1]), (both[0], both[1])
+        return Contrast(sides[0], sides[1], 0.0, False, rows[1], curved=True), (both[0], both[1])
     statistic = metric.statistic
     if metric.kind == "macro_f1":
         confusion = reference.confusion
@@ -311,7 +311,7 @@ _METHODS = {
     "positive": "delete-one-bucket jackknife on logarithms, MOVER",
     "share": "Jeffreys with design effect, MOVER",
     "bias": "delete-one-bucket jackknife, MOVER",
-    "calibration": "debiased, inverted noncentral chi-square, MOVER",
+    "calibration": "debiased, inverted noncentral chi-square",
 }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Evidence
 from afterlaunch.roles import Roles
+from afterlaunch.words import quantity
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -166,10 +167,15 @@ def steadiness(codes: Ints) -> Steadiness:
     return Steadiness(float(np.mean(codes[1:] != codes[:-1])), max(0.0, chance))
 
 
+MANY_VALUES = 20
+"""A column with more different values than this is continuous: no single number is natural to it."""
+
 DEFAULT_WORDS = frozenset(
-    {"", "-", "?", "n/a", "na", "nan", "none", "null", "nil", "missing", "unknown", "unk", "undefined", "default",
-     "other", "not available", "<na>", "#n/a"}
-)  # fmt: skip
+    {
+        *["", "-", "?", "n/a", "na", "nan", "<na>", "#n/a", "none", "null", "nil", "unknown", "unk", "undefined"],
+        *["missing", "not available", "default"],
+    }
+)
 DEFAULT_NUMBERS = frozenset({0.0, -1.0})
 
 
@@ -182,10 +188,48 @@ def looks_default(value: float | str) -> bool:
     """
     if isinstance(value, str):
         return value.strip().lower() in DEFAULT_WORDS
-    if value in DEFAULT_NUMBERS or math.isinf(value):
+    if value in DEFAULT_NUMBERS or not math.isfinite(value):
         return True
     digits = f"{abs(value):.0f}"
     return value == round(value) and len(digits) >= 3 and set(digits) == {"9"}
+
+
+def fills_in(value: float | str, known: pl.Series) -> bool:
+    """Whether a value stands for "no value" in a column.
+
+    A word like "unknown" does. A number does when it looks like a default, or is the mean or
+    median, of a column with many values, or looks like one and is new to the column: 0 is a
+    natural value of a count or a flag.
+
+    Args:
+        value: The value.
+        known: The column's values in the reference, without nulls, comparable with the value.
+
+    Example:
+        >>> column = pl.Series([float(i) for i in range(50)])
+        >>> fills_in(0.0, column), fills_in(24.5, column), fills_in(0.0, pl.Series([0.0, 1.0]))
+        (True, True, False)
+    """
+    if isinstance(value, str):
+        return looks_default(value)
+    share = float((known == value).sum()) / max(len(known), 1)
+    many = known.n_unique() > MANY_VALUES
+    if looks_default(value):
+        return share == 0 or (many and share < 0.5)
+    if not many or share >= 0.05:
+        return False
+    x = numbers(known)
+    x = x[np.isfinite(x)]
+    near = 1e-6 * float(np.std(x))
+    return len(x) > 0 and min(abs(value - float(np.mean(x))), abs(value - float(np.median(x)))) <= near
+
+
+def comparable(first: pl.Series, second: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Both columns as floats when both hold numbers, else as text; NaN is null."""
+    if is_number(first) and is_number(second):
+        a, b = (s.cast(pl.Float64).fill_nan(None) for s in (first, second))
+        return a, b
+    return words(first), words(second)
 
 
 def quoted(value: float | str | None) -> str:
@@ -204,7 +248,4 @@ def percent(value: float) -> str:
         >>> percent(0.1234), percent(1.0), percent(0.0004)
         ('12.3 %', '100 %', '0.04 %')
     """
-    points = 100 * value
-    if abs(points) >= 99.95 or points == 0:
-        return f"{points:.0f} %"
-    return f"{points:.1f} %" if abs(points) >= 0.1 else f"{points:.2g} %"
+    return quantity(value, "share")

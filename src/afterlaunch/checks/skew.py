@@ -12,13 +12,21 @@ from afterlaunch.stats.intervals import rows_for
 from afterlaunch.stats.shares import Share, counted, p_value
 
 MISMATCH = EffectKind(
-    "mismatch", "share of rows with another value", "share", 0.01, "up",
+    "mismatch",
+    "share of rows with another value",
+    "share",
+    0.01,
+    "up",
     "one row in a hundred served with a value that training never saw there; rounding is no difference",
-)  # fmt: skip
+)
 UNMATCHED = EffectKind(
-    "unmatched", "share of production rows the reference lacks", "share", 1.0, "up",
+    "unmatched",
+    "share of production rows the reference lacks",
+    "share",
+    1.0,
+    "up",
     "informs: rows after the reference was drawn cannot be in it, so the margin is the most it can be",
-)  # fmt: skip
+)
 
 
 def run(evidence: Evidence) -> list[Estimate]:
@@ -36,13 +44,19 @@ def run(evidence: Evidence) -> list[Estimate]:
     if pairs is None or int(pairs.matched.sum()) == 0:
         return [
             Estimate(
-                "skew", MISMATCH, "", None, reason="no_shared_rows", primary=False, may_alarm=False,
+                "skew",
+                MISMATCH,
+                "",
+                None,
+                reason="no_shared_rows",
+                primary=False,
+                may_alarm=False,
                 sentence=(
                     "No row is in both tables under one key, so values cannot be compared row by row; "
                     "the drift findings compare distributions instead."
                 ),
                 action="Log features with the id that training uses, for a day or so, to see skew row by row.",
-            )  # fmt: skip
+            )
         ]
     matched = int(pairs.matched.sum())
     found = [
@@ -53,13 +67,21 @@ def run(evidence: Evidence) -> list[Estimate]:
     alone = Share(pairs.only_production, rows)
     found.append(
         Estimate(
-            "skew", UNMATCHED, "", alone.value, lambda a, b: (alone.interval(a, b).low, alone.interval(a, b).high),
+            "skew",
+            UNMATCHED,
+            "",
+            alone.value,
+            lambda a, b: (alone.interval(a, b).low, alone.interval(a, b).high),
             say=lambda e, v: (
-                f"{percent(alone.value)} of production rows are not in the reference, and {pairs.only_reference:,} rows of the "
+                f"{percent(alone.value)} of production rows are not in the reference, "
+                f"and {pairs.only_reference:,} rows of the "
                 f"reference are not in production; {matched:,} rows are in both and were compared."
             ),
-            n=rows, method="Jeffreys interval", primary=False, may_alarm=False,
-        )  # fmt: skip
+            n=rows,
+            method="Jeffreys interval",
+            primary=False,
+            may_alarm=False,
+        )
     )
     return found
 
@@ -74,7 +96,7 @@ def _mismatch(name: str, one: Share, missing: int, examples: tuple[tuple[str, st
         return rows_for(lambda rows: one.at(0.0, rows).interval(alpha, alpha).high <= margin, 30.0)
 
     def say(effect: Effect, verdict: Verdict) -> str:
-        text = f"{percent(one.value)} of {int(one.rows):,} rows that are in both tables have another value of {name!r} in production"
+        text = f"{percent(one.value)} of {int(one.rows):,} rows in both tables have another {name!r} in production"
         if missing:
             text += f", {missing:,} of them none at all"
         if examples:
@@ -83,12 +105,20 @@ def _mismatch(name: str, one: Share, missing: int, examples: tuple[tuple[str, st
         return text + "."
 
     return Estimate(
-        "skew", MISMATCH, name, one.value, ends, say=say, n=int(one.rows),
-        action=f"Compute {name!r} with the same code, from the same source and as of the same time in training and serving.",
+        "skew",
+        MISMATCH,
+        name,
+        one.value,
+        ends,
+        say=say,
+        n=int(one.rows),
+        action=f"Compute {name!r} by the same code, from the same source, as of the same time, in training and serving.",
         method="Jeffreys interval" + (" with a design effect from groups of units" if np.isfinite(one.df) else ""),
-        rows_needed=rows_needed, binding="units_too_few", p_value=lambda margin: p_value(ends, margin),
+        rows_needed=rows_needed,
+        binding="units_too_few",
+        p_value=lambda margin: p_value(ends, margin),
         table=_table(name, one, examples),
-    )  # fmt: skip
+    )
 
 
 def _short(value: str) -> str:
@@ -98,9 +128,11 @@ def _short(value: str) -> str:
 def _table(name: str, one: Share, examples: tuple[tuple[str, str, str], ...]) -> Json:
     if examples:
         return {
-            "kind": "examples", "title": f"{name}: rows with another value in production",
-            "columns": ["row", "reference", "production"], "rows": [list(e) for e in examples],
-        }  # fmt: skip
+            "kind": "examples",
+            "title": f"{name}: rows with another value in production",
+            "columns": ["row", "reference", "production"],
+            "rows": [list(e) for e in examples],
+        }
     i = one.interval(0.05, 0.05)
     row = {"name": "production", "value": i.value, "low": i.low, "high": i.high}
     return {"kind": "intervals", "title": f"{name}: share of rows with another value", "unit": "share", "rows": [row]}

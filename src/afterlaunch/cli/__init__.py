@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from afterlaunch import InputError, __version__
-from afterlaunch.cli import commands
+from afterlaunch.cli.commands import register
 
 app = typer.Typer(
     name="afterlaunch",
@@ -32,7 +32,7 @@ def _root(
         raise typer.Exit
 
 
-commands.register(app)
+register(app)
 
 
 def main() -> None:
@@ -55,7 +55,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except Exception:
-        with tempfile.NamedTemporaryFile("w", suffix=".log", prefix="afterlaunch-", delete=False, encoding="utf-8") as log:
+        with tempfile.NamedTemporaryFile(
+            "w", suffix=".log", prefix="afterlaunch-", delete=False, encoding="utf-8"
+        ) as log:
             log.write(f"afterlaunch {__version__}\n{sys.argv!r}\n")
             traceback.print_exc(file=log)
         print(f"afterlaunch: internal failure; please report it with the debug log {log.name}.", file=sys.stderr)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from afterlaunch.cli import demo, drift, init, launch, show
+from afterlaunch.cli.demo import command as demo
+from afterlaunch.cli.drift import command as drift
+from afterlaunch.cli.init import command as init
+from afterlaunch.cli.launch import command as launch
+from afterlaunch.cli.show import command as show
 
 
 def register(app: typer.Typer) -> None:
     """Add every command."""
-    app.command("demo")(demo.command)
-    app.command("init")(init.command)
-    app.command("launch")(launch.command)
-    app.command("drift")(drift.command)
-    app.command("show")(show.command)
+    app.command("demo")(demo)
+    app.command("init")(init)
+    app.command("launch")(launch)
+    app.command("drift")(drift)
+    app.command("show")(show)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from afterlaunch.cli import options
 from afterlaunch.cli.options import (
     AlphaOption,
     ConfigOption,
@@ -14,6 +13,10 @@ from afterlaunch.cli.options import (
     ProductionOption,
     ReferenceOption,
     RoleOption,
+    leave,
+    progress,
+    require,
+    settle,
 )
 from afterlaunch.questions.drift import drift
 
@@ -30,14 +33,14 @@ def command(
     fail_on: FailOnOption = FailOn.ALARM,
 ) -> None:
     """Have the columns changed since the reference?"""
-    known, roles, margins = options.settle(config, role, margin, reference=reference, production=production, alpha=alpha)
-    with options.progress() as progress:
+    known, roles, margins = settle(config, role, margin, reference=reference, production=production, alpha=alpha)
+    with progress() as say:
         review = drift(
-            options.require(known.reference, "--reference"),
-            options.require(known.production, "--production"),
+            require(known.reference, "--reference"),
+            require(known.production, "--production"),
             roles=roles,
             margins=margins,
             alpha=known.alpha,
-            progress=progress,
+            progress=say,
         )
-    options.leave(review, json, html, fail_on)
+    leave(review, json, html, fail_on)

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from afterlaunch.cli import options
 from afterlaunch.cli.options import (
     AlphaOption,
     ConfigOption,
@@ -22,6 +21,10 @@ from afterlaunch.cli.options import (
     ProductionOption,
     ReferenceOption,
     RoleOption,
+    leave,
+    progress,
+    require,
+    settle,
 )
 from afterlaunch.decide import InputError
 from afterlaunch.questions.launch import launch
@@ -33,10 +36,19 @@ def command(
     outcomes: OutcomesOption = None,
     role: RoleOption = None,
     margin: MarginOption = None,
-    task: Annotated[str | None, typer.Option("--task", help="binary, multiclass, regression or ranking; guessed when not given.")] = None,
-    threshold: Annotated[float | None, typer.Option("--threshold", help="Score from which a row counts as predicted positive.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="binary, multiclass, regression or ranking; guessed when not given.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Score from which a row counts as predicted positive.")
+    ] = None,
     k: Annotated[int | None, typer.Option("--k", help="Cut-off of NDCG and other list metrics.")] = None,
-    predict: Annotated[str | None, typer.Option("--predict", metavar="MODULE:FUNCTION", help="The model: a function from a Polars frame to scores.")] = None,
+    predict: Annotated[
+        str | None,
+        typer.Option(
+            "--predict", metavar="MODULE:FUNCTION", help="The model: a function from a Polars frame to scores."
+        ),
+    ] = None,
     alpha: AlphaOption = None,
     config: ConfigOption = None,
     json: JsonOption = None,
@@ -44,7 +56,7 @@ def command(
     fail_on: FailOnOption = FailOn.ALARM,
 ) -> None:
     """Is the model as good in production as offline tests said, and if not, why?"""
-    known, roles, margins = options.settle(
+    known, roles, margins = settle(
         config,
         role,
         margin,
@@ -57,10 +69,10 @@ def command(
         k=k,
     )
     model = load_function(predict) if predict else None
-    with options.progress() as progress:
+    with progress() as say:
         review = launch(
-            options.require(known.reference, "--reference"),
-            options.require(known.production, "--production"),
+            require(known.reference, "--reference"),
+            require(known.production, "--production"),
             outcomes=known.outcomes,
             roles=roles,
             margins=margins,
@@ -69,9 +81,9 @@ def command(
             threshold=known.threshold,
             k=known.k,
             predict=model,
-            progress=progress,
+            progress=say,
         )
-    options.leave(review, json, html, fail_on)
+    leave(review, json, html, fail_on)
 
 
 def load_function(name: str) -> Callable[..., Any]:

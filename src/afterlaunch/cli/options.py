@@ -25,16 +25,35 @@ class FailOn(StrEnum):
     UNDECIDED = "undecided"
 
 
-ReferenceOption = Annotated[str | None, typer.Option("--reference", help="Table that says what normal is: a path, glob or URL.")]
+ReferenceOption = Annotated[
+    str | None, typer.Option("--reference", help="Table that says what normal is: a path, glob or URL.")
+]
 ProductionOption = Annotated[str | None, typer.Option("--production", help="Table to judge: the log.")]
-OutcomesOption = Annotated[str | None, typer.Option("--outcomes", help="Table with the id and the outcome of production rows.")]
-RoleOption = Annotated[list[str] | None, typer.Option("--role", metavar="ROLE=COLUMN", help="What a column means, such as outcome=clicked; repeatable.")]
-MarginOption = Annotated[list[str] | None, typer.Option("--margin", metavar="KEY=VALUE", help="How much change matters, such as drift/psi@income=0.2; repeatable.")]
-AlphaOption = Annotated[float | None, typer.Option("--alpha", help="Chance of any false alarm in the review (default 0.05).")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; afterlaunch.toml in this folder is read without asking.")]
+OutcomesOption = Annotated[
+    str | None, typer.Option("--outcomes", help="Table with the id and the outcome of production rows.")
+]
+RoleOption = Annotated[
+    list[str] | None,
+    typer.Option("--role", metavar="ROLE=COLUMN", help="What a column means, such as outcome=clicked; repeatable."),
+]
+MarginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--margin", metavar="KEY=VALUE", help="How much change matters, such as drift/psi@income=0.2; repeatable."
+    ),
+]
+AlphaOption = Annotated[
+    float | None, typer.Option("--alpha", help="Chance of any false alarm in the review (default 0.05).")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration file; afterlaunch.toml in this folder is read without asking."),
+]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the review as JSON.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write the review as a self-contained HTML page.")]
-FailOnOption = Annotated[FailOn, typer.Option("--fail-on", help="Exit with 1 on alarm; with undecided also exit with 3.")]
+FailOnOption = Annotated[
+    FailOn, typer.Option("--fail-on", help="Exit with 1 on alarm; with undecided also exit with 3.")
+]
 
 
 def parse_margins(words: Sequence[str], base: dict[str, float]) -> dict[str, float]:
@@ -47,7 +66,9 @@ def parse_margins(words: Sequence[str], base: dict[str, float]) -> dict[str, flo
     for word in words:
         key, equals, value = word.rpartition("=")
         if not equals or not key:
-            raise InputError(f"The margin {word!r} is not of the form CHECK[/EFFECT][@SUBJECT]=VALUE, such as drift/psi=0.2.")
+            raise InputError(
+                f"The margin {word!r} is not of the form CHECK[/EFFECT][@SUBJECT]=VALUE, such as drift/psi=0.2."
+            )
         try:
             out[key] = float(value)
         except ValueError:
@@ -80,7 +101,9 @@ def leave(review: Review, json: Path | None, html: Path | None, fail_on: FailOn)
             if path is not None:
                 write(review, path)
     except OSError as error:
-        raise InputError(f"The file {str(error.filename)!r} cannot be written: {error.strerror}; choose another place.") from None
+        raise InputError(
+            f"The file {str(error.filename)!r} cannot be written: {error.strerror}; choose another place."
+        ) from None
     terminal.render(review)
     for path in (json, html):
         if path is not None:

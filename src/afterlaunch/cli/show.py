@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from afterlaunch.cli import options
-from afterlaunch.cli.options import FailOn, FailOnOption, HtmlOption
+from afterlaunch.cli.options import FailOn, FailOnOption, HtmlOption, leave
 from afterlaunch.decide import InputError
 from afterlaunch.finding import Review
 
@@ -25,4 +24,4 @@ def command(
         raise InputError(f"The review {str(path)!r} cannot be read: {error.strerror}; check the path.") from None
     except ValueError as error:
         raise InputError(f"The file {str(path)!r} is no saved review: {error}") from None
-    options.leave(review, None, html, fail_on)
+    leave(review, None, html, fail_on)

@@ -79,24 +79,27 @@ def with_bucket(frame: nw.LazyFrame[Any], column: str, *, name: str, integer: bo
         return frame.with_columns((h * BUCKETS // PRIME).fill_null(0).cast(nw.Int64).alias(name))
     native = nw.to_native(frame)
     if isinstance(native, pl.LazyFrame):
-        text = pl.col(column).cast(pl.String)
-        distinct = native.select(text.alias(column)).unique().drop_nulls().collect(engine="streaming")[column]
-        sha = hashlib.sha256
-        buckets = pl.DataFrame(
-            {column: distinct, name: [sha(u.encode()).digest()[0] % BUCKETS for u in distinct.to_list()]},
-            schema={column: pl.String, name: pl.Int64},
-        )
-        joined = native.with_columns(text.alias(f"{name}:text")).join(
-            buckets.lazy().rename({column: f"{name}:text"}), on=f"{name}:text", how="left", maintain_order="left"
-        )
-        return nw.from_native(joined.drop(f"{name}:text").with_columns(pl.col(name).fill_null(0)))
+        return nw.from_native(pl.concat([native, _hashed(native, column, name).lazy()], how="horizontal"))
     if type(native).__module__.split(".")[0] in {"duckdb", "_duckdb"}:
         quoted, new = _quoted(column), _quoted(name)
         bucket = f"(('0x' || substr(sha256(CAST({quoted} AS VARCHAR)), 1, 2))::BIGINT % {BUCKETS})"
         return nw.from_native(native.select(f"*, coalesce({bucket}, 0) AS {new}"))  # type: ignore[no-any-return]
     raise InputError(
-        f"The unit column {column!r} holds text and this engine has no SHA-256; give integers, or a column with the role bucket."
+        f"The unit column {column!r} holds text and this engine has no SHA-256; "
+        "give integers, or a column with the role bucket."
     )
+
+
+def _hashed(native: pl.LazyFrame, column: str, name: str) -> pl.DataFrame:
+    """Bucket of every row, one byte each; every different unit is hashed once."""
+    units = native.select(pl.col(column).cast(pl.String)).collect(engine="streaming")[column]
+    # Polars' own hash is quick but differs between its versions: here it only tells units apart.
+    codes = units.hash(0)
+    first = codes.arg_unique()
+    sha = hashlib.sha256
+    buckets = [0 if u is None else sha(u.encode()).digest()[0] % BUCKETS for u in units.gather(first).to_list()]
+    hashed = pl.Series(buckets, dtype=pl.Int8)
+    return pl.DataFrame({name: codes.replace_strict(codes.gather(first), hashed, return_dtype=pl.Int8)})
 
 
 def _quoted(name: str) -> str:

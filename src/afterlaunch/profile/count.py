@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,6 +45,7 @@ class Source:
         bucket: Column that holds the bucket of each row, or None when rows are independent.
         fetch: Runs queries.
         scheme: Bucket scheme behind `bucket`; the column's own name when the user made it.
+        held: The numeric columns (and the bucket) when they are in memory already, to save a reading.
     """
 
     frame: Frame
@@ -51,6 +53,7 @@ class Source:
     fetch: Fetch
     bucket: str | None = None
     scheme: str = SCHEME
+    held: pl.DataFrame | None = None
 
     @property
     def groups(self) -> int:
@@ -70,9 +73,10 @@ def profile_reference(source: Source, sample: pl.DataFrame, columns: Iterable[st
         The profile; its bins are what every later table is counted in.
     """
     kinds = {c: source.kinds[c] for c in columns}
-    bins: dict[str, Bins | None] = dict(sample_bins(sample, kinds))
-    bins.update(_freeze_categories(source, [c for c, k in kinds.items() if k == "category"]))
-    profile = profile_table(source, bins, columns)
+    frozen = _freeze_categories(source, [c for c, k in kinds.items() if k == "category"])
+    bins: dict[str, Bins | None] = {**sample_bins(sample, kinds), **{c: b for c, (b, _) in frozen.items()}}
+    cells = {c: (counts, {}) for c, (_, counts) in frozen.items() if counts is not None}
+    profile = _profile(source, bins, columns, cells)
     ranged = {name: _with_own_range(counts) for name, counts in profile.columns.items()}
     return replace(profile, columns=ranged)
 
@@ -85,19 +89,28 @@ def profile_table(source: Source, bins: Mapping[str, Bins | None], columns: Iter
         bins: Bins by column; a column whose kind does not fit its bins is only counted for missing values.
         columns: Columns to count.
     """
+    return _profile(source, bins, columns, {})
+
+
+Cells = tuple[Ints, Mapping[str, int] | None]
+"""Rows per bucket and frozen value, and the rows of values outside the frozen list."""
+
+
+def _profile(
+    source: Source, bins: Mapping[str, Bins | None], columns: Iterable[str], known: Mapping[str, Cells]
+) -> Profile:
     columns = [c for c in columns if c in source.kinds]
     usable = {c: b for c in columns if (b := bins.get(c)) is not None and _fits(source.kinds[c], b)}
     schema = source.frame.collect_schema()
-    numbers = _count_scalars(source, columns, usable, schema)
-    cells = _count_categories(source, {c: b for c, b in usable.items() if isinstance(b, CategoryBins)}, schema)
-    out = {}
-    for name in columns:
-        tally = numbers[name]
-        if name in cells:
-            counts, others = cells[name]
-            tally = replace(tally, counts=counts, others=others)
-        out[name] = tally
-    return Profile(source.scheme if source.bucket else INDEPENDENT, numbers[""].missing, out, dict(source.kinds))
+    values = {c: b for c, b in usable.items() if isinstance(b, CategoryBins)}
+    numbers = _count_scalars(source, [c for c in columns if c not in values], usable, schema)
+    rows = numbers[""].missing
+    cells = {**known, **_count_categories(source, {c: b for c, b in values.items() if c not in known}, schema)}
+    for name, (counts, others) in cells.items():
+        empty = _empty(name, "category", bins[name], rows - counts.sum(axis=1), source.groups)
+        numbers[name] = replace(empty, counts=counts, others=others)
+    scheme = source.scheme if source.bucket else INDEPENDENT
+    return Profile(scheme, rows, {name: numbers[name] for name in columns}, dict(source.kinds))
 
 
 def _fits(kind: Kind, bins: Bins) -> bool:
@@ -118,27 +131,18 @@ def _count_scalars(
     source: Source, columns: Sequence[str], bins: Mapping[str, Bins], schema: nw.Schema
 ) -> dict[str, ColumnCounts]:
     """Everything that is a sum over rows, for all columns; key "" has the rows of the table."""
-    plans: list[tuple[str, list[nw.Expr]]] = [("", [nw.len().cast(nw.Int64).alias("rows")])]
-    # Polars counts true values much faster than it sums integers; other engines cannot sum Booleans.
-    native = isinstance(nw.to_native(source.frame), pl.LazyFrame)
-    for index, name in enumerate(columns):
-        plans.append((name, _scalar_expressions(index, name, bins.get(name), schema[name], native=native)))
-    queries, query = [], []
-    for _, expressions in plans:
-        query += expressions
-        if len(query) >= EXPRESSIONS:
-            queries.append(query)
-            query = []
-    queries += [query] if query else []
-    frames = [
-        source.frame.group_by(source.bucket).agg(*q) if source.bucket else source.frame.select(*q) for q in queries
-    ]
     found: dict[str, Any] = {}
-    for result in source.fetch(frames):
-        where = result[source.bucket].to_numpy() if source.bucket else np.zeros(result.height, dtype=np.int64)
-        for name in result.columns:
-            if name != source.bucket:
-                found[name] = (where, result[name])
+    held = set(source.held.columns) if source.held is not None else set()
+    for inside in (True, False):
+        chosen = [(i, c) for i, c in enumerate(columns) if (c in held) is inside]
+        if chosen or not inside:
+            native: Any = source.held.lazy() if inside and source.held is not None else nw.to_native(source.frame)
+            _ask_scalars(source, native, chosen, bins, schema, found)
+    infinite = [
+        (i, c) for i, c in enumerate(columns) if f"{i}:low" in found and _has_infinite(found[f"{i}:low"], found[f"{i}:high"])
+    ]
+    if infinite:
+        _ask_finite(source, infinite, found)
     rows = _spread(found["rows"], source.groups)
     out = {"": _empty("", "other", None, rows, source.groups)}
     for index, name in enumerate(columns):
@@ -146,23 +150,68 @@ def _count_scalars(
     return out
 
 
-def _scalar_expressions(
-    index: int, name: str, bins: Bins | None, dtype: nw.dtypes.DType, *, native: bool
-) -> list[nw.Expr]:
-    column = nw.col(name)
+def _ask_scalars(
+    source: Source,
+    native: Any,
+    columns: Sequence[tuple[int, str]],
+    bins: Mapping[str, Bins],
+    schema: nw.Schema,
+    found: dict[str, Any],
+) -> None:
+    local = isinstance(native, pl.LazyFrame)
+    # Polars and narwhals name these expressions alike; Polars builds its own ten times faster.
+    ops: Any = pl if local else nw
+    frame: Any = native if local else source.frame
+    plans = [[ops.len().cast(ops.Int64).alias("rows")]]
+    plans += [_scalar_expressions(ops, index, name, bins.get(name)) for index, name in columns]
+    queries: list[list[Any]] = [[]]
+    for expressions in plans:
+        if len(queries[-1]) + len(expressions) > EXPRESSIONS:
+            queries.append([])
+        queries[-1] += expressions
+    asked = [frame.group_by(source.bucket).agg(q) if source.bucket else frame.select(q) for q in queries if q]
+    _collect(source, [nw.from_native(f) if local else f for f in asked], found)
 
-    def total(condition: nw.Expr, alias: str) -> nw.Expr:
-        return (condition if native else condition.cast(nw.Int64)).sum().alias(f"{index}:{alias}")
+
+def _collect(source: Source, frames: Sequence[Frame], found: dict[str, Any]) -> None:
+    for result in source.fetch(frames):
+        where = result[source.bucket].to_numpy() if source.bucket else np.zeros(result.height, dtype=np.int64)
+        for name in result.columns:
+            if name != source.bucket:
+                found[name] = (where, result[name])
+
+
+def _has_infinite(low: tuple[np.ndarray, pl.Series], high: tuple[np.ndarray, pl.Series]) -> bool:
+    return any(math.isinf(float(v)) for s in (low[1], high[1]) for v in s.drop_nulls().to_list())
+
+
+def _ask_finite(source: Source, columns: Sequence[tuple[int, str]], found: dict[str, Any]) -> None:
+    """Range of the finite values, and how many are not, of the few columns that have infinite ones."""
+    expressions = []
+    for index, name in columns:
+        column = nw.col(name)
+        finite = nw.when(column.is_finite()).then(column)
+        expressions += [
+            (~column.is_finite()).cast(nw.Int64).sum().alias(f"{index}:odd"),
+            finite.min().alias(f"{index}:low"),
+            finite.max().alias(f"{index}:high"),
+        ]
+    frame = source.frame.group_by(source.bucket).agg(*expressions) if source.bucket else source.frame.select(*expressions)
+    _collect(source, [frame], found)
+
+
+def _scalar_expressions(ops: Any, index: int, name: str, bins: Bins | None) -> list[Any]:
+    """What is asked of one column, in the expressions of Polars or narwhals (`ops`)."""
+    column = ops.col(name)
+
+    def total(condition: Any, alias: str) -> Any:
+        # Polars counts true values much faster than it sums integers; other engines cannot sum Booleans.
+        return (condition if ops is pl else condition.cast(ops.Int64)).sum().alias(f"{index}:{alias}")
 
     out = [total(column.is_null(), "null")]
     if not isinstance(bins, NumericBins):
         return out
-    if dtype.is_float():
-        finite = nw.when(column.is_finite()).then(column)
-        out += [total(~column.is_finite(), "odd")]
-        out += [finite.min().alias(f"{index}:low"), finite.max().alias(f"{index}:high")]
-    else:
-        out += [column.min().alias(f"{index}:low"), column.max().alias(f"{index}:high")]
+    out += [column.min().alias(f"{index}:low"), column.max().alias(f"{index}:high")]
     out += [total(column <= edge, f"e{j}") for j, edge in enumerate(bins.edges)]
     out += [total(column < bins.low, "below"), total(column <= bins.high, "within")]
     return out
@@ -209,7 +258,7 @@ def _spread(found: tuple[np.ndarray, pl.Series], groups: int) -> Ints:
 
 
 def _extreme(found: tuple[np.ndarray, pl.Series], choose: Callable[[Iterable[float]], float]) -> float | None:
-    values = [float(v) for v in found[1].to_list() if v is not None and v == v]
+    values = [float(v) for v in found[1].drop_nulls().to_list()]
     return choose(values) if values else None
 
 
@@ -231,29 +280,32 @@ def _by_value(source: Source, name: str, dtype: nw.dtypes.DType, *, bucket: bool
     return frame.group_by(*keys).agg(nw.len().cast(nw.Int64).alias("n"))
 
 
-def _freeze_categories(source: Source, names: Sequence[str]) -> dict[str, Bins | None]:
+def _freeze_categories(source: Source, names: Sequence[str]) -> dict[str, tuple[CategoryBins, Ints | None]]:
+    """Bins of categorical columns and, where rows are independent and all values are kept, their counts."""
     schema = source.frame.collect_schema()
-    grouped = {n: _by_value(source, n, schema[n], bucket=False) for n in names}
+    top = MOST_VALUES + 1
     one = nw.when(nw.col("n") == 1).then(1).otherwise(0)
-    frames: list[Frame] = []
-    for g in grouped.values():
-        frames.append(g.sort("n", "value", descending=[True, False]).head(MOST_VALUES + 1))
-        frames.append(g.select(nw.len().cast(nw.Int64).alias("distinct"), one.sum().alias("singles")))
-    results = source.fetch(frames)
-    out: dict[str, Bins | None] = {}
-    for i, name in enumerate(names):
-        top, summary = results[2 * i], results[2 * i + 1]
-        distinct, singles = summary.row(0)
-        out[name] = category_bins(top["value"].to_list(), top["n"].to_list(), int(distinct), int(singles or 0))
+    grouped = [_by_value(source, n, schema[n], bucket=False) for n in names]
+    firsts = source.fetch([g.sort("n", "value", descending=[True, False]).head(top) for g in grouped])
+    many = [i for i, first in enumerate(firsts) if first.height == top]
+    summaries = source.fetch([grouped[i].select(nw.len().alias("distinct"), one.sum().alias("singles")) for i in many])
+    known = dict(zip(many, summaries, strict=True))
+    out: dict[str, tuple[CategoryBins, Ints | None]] = {}
+    for i, (name, first) in enumerate(zip(names, firsts, strict=True)):
+        counts = first["n"].to_list()
+        distinct, singles = known[i].row(0) if i in known else (len(counts), sum(n == 1 for n in counts))
+        bins = category_bins(first["value"].to_list(), counts, int(distinct), int(singles or 0))
+        whole = bins.complete and source.bucket is None
+        out[name] = (bins, _cells(first, bins, source, named=False)[0] if whole else None)
     return out
 
 
 def _count_categories(
     source: Source, bins: Mapping[str, CategoryBins], schema: nw.Schema
-) -> dict[str, tuple[Ints, Mapping[str, int] | None]]:
+) -> dict[str, Cells]:
     wide = [n for n, b in bins.items() if not b.complete]
     narrow = [n for n in bins if n not in set(wide)]
-    out: dict[str, tuple[Ints, Mapping[str, int] | None]] = {}
+    out: dict[str, Cells] = {}
     frames = [_by_value(source, n, schema[n], bucket=True).head(ROWS_FETCHED) for n in narrow]
     for name, result in zip(narrow, source.fetch(frames), strict=True):
         if result.height >= ROWS_FETCHED:
@@ -269,21 +321,27 @@ def _count_categories(
         rest = grouped.filter(~frozen)
         total = nw.col("n").sum().alias("n")
         frames.append(rest.group_by(*keys).agg(total) if keys else rest.select(total))
-        frames.append(rest.group_by("value").agg(total).sort("n", "value", descending=[True, False]).head(NAMES_KEPT + 1))
+        frames.append(
+            rest.group_by("value").agg(total).sort("n", "value", descending=[True, False]).head(NAMES_KEPT + 1)
+        )
     results = source.fetch(frames)
     for i, name in enumerate(wide):
-        kept, rest, names = results[3 * i : 3 * i + 3]
+        kept, outside, names = results[3 * i : 3 * i + 3]
         counts, _ = _cells(kept, bins[name], source, named=False)
-        where = rest[source.bucket].to_numpy() if source.bucket else np.zeros(rest.height, dtype=np.int64)
-        counts[:, -1] = _spread((where, rest["n"]), source.groups)
-        others = dict(zip(names["value"].to_list(), names["n"].to_list(), strict=True)) if names.height <= NAMES_KEPT else None
+        where = outside[source.bucket].to_numpy() if source.bucket else np.zeros(outside.height, dtype=np.int64)
+        counts[:, -1] = _spread((where, outside["n"]), source.groups)
+        others = (
+            dict(zip(names["value"].to_list(), names["n"].to_list(), strict=True))
+            if names.height <= NAMES_KEPT
+            else None
+        )
         out[name] = (counts, others)
     return out
 
 
 def _cells(
     result: pl.DataFrame, bins: CategoryBins, source: Source, *, named: bool
-) -> tuple[Ints, Mapping[str, int] | None]:
+) -> Cells:
     place = {value: j for j, value in enumerate(bins.values)}
     counts = np.zeros((source.groups, bins.size), dtype=np.int64)
     others: dict[str, int] = {}

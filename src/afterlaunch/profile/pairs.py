@@ -111,7 +111,9 @@ def _sees(left: Frame, right: Frame) -> bool:
         return True
     try:
         key = left.collect_schema().names()[0]
-        left.select(nw.col(key).alias("k")).join(right.select(nw.col(key).alias("k")), on="k", how="inner").collect_schema()
+        left.select(nw.col(key).alias("k")).join(
+            right.select(nw.col(key).alias("k")), on="k", how="inner"
+        ).collect_schema()
     except Exception:
         return False
     return True
@@ -133,7 +135,9 @@ def _keyed(frame: Frame, schema: nw.Schema, keys: Sequence[str], schemas: Sequen
             else:
                 column = column.cast(nw.String)
         out.append(column.alias(f"k{j}"))
-    return frame.select(*(nw.col(c).alias(_inner(i)) for i, c in enumerate(schema.names()) if c in frame.collect_schema().names()), *out)
+    return frame.select(
+        *(nw.col(c).alias(_inner(i)) for i, c in enumerate(schema.names()) if c in frame.collect_schema().names()), *out
+    )
 
 
 def _inner(index: int) -> str:
@@ -142,12 +146,19 @@ def _inner(index: int) -> str:
 
 
 def _joined(
-    left: Frame, right: Frame, hits: Sequence[str], part: Sequence[str], schemas: Sequence[nw.Schema], bucket: str | None
+    left: Frame,
+    right: Frame,
+    hits: Sequence[str],
+    part: Sequence[str],
+    schemas: Sequence[nw.Schema],
+    bucket: str | None,
 ) -> Frame:
     columns = [{c: i for i, c in enumerate(s.names())} for s in schemas]
     a = left.select(*hits, *(_plain(_inner(columns[0][f]), f, schemas, 0).alias(f"r{i}") for i, f in enumerate(part)))
     more = [nw.col(_inner(columns[1][bucket])).alias("b")] if bucket else []
-    b = right.select(*hits, *more, *(_plain(_inner(columns[1][f]), f, schemas, 1).alias(f"p{i}") for i, f in enumerate(part)))
+    b = right.select(
+        *hits, *more, *(_plain(_inner(columns[1][f]), f, schemas, 1).alias(f"p{i}") for i, f in enumerate(part))
+    )
     return a.join(b, on=list(hits), how="inner")
 
 
@@ -182,14 +193,22 @@ def _different(index: int, feature: str, schemas: Sequence[nw.Schema], tolerance
 
 
 def _examples(
-    left: Frame, right: Frame, hits: Sequence[str], schemas: Sequence[nw.Schema], different: Mapping[str, Ints],
-    tolerance: float, bucket: str | None, fetch: Fetch,
-) -> dict[str, tuple[tuple[str, str, str], ...]]:  # fmt: skip
+    left: Frame,
+    right: Frame,
+    hits: Sequence[str],
+    schemas: Sequence[nw.Schema],
+    different: Mapping[str, Ints],
+    tolerance: float,
+    bucket: str | None,
+    fetch: Fetch,
+) -> dict[str, tuple[tuple[str, str, str], ...]]:
     """The first few differing rows by key, for the features that differ most."""
     worst = sorted((f for f in different if different[f].sum()), key=lambda f: (-int(different[f].sum()), f))[:WORST]
     frames = []
     for f in worst:
-        joined = _joined(left, right, hits, [f], schemas, bucket).with_columns(_different(0, f, schemas, tolerance).alias("d"))
+        joined = _joined(left, right, hits, [f], schemas, bucket).with_columns(
+            _different(0, f, schemas, tolerance).alias("d")
+        )
         frames.append(joined.filter(nw.col("d") == 1).sort(*hits).head(EXAMPLES).select(*hits, "r0", "p0"))
     out = {}
     for f, result in zip(worst, fetch(frames) if frames else [], strict=True):

@@ -20,6 +20,7 @@ from afterlaunch.tables import (
     JoinInfo,
     Table,
     align_kinds,
+    drawn_rows,
     fetch_all,
     free_name,
     join_outcomes,
@@ -33,6 +34,9 @@ from afterlaunch.tables import (
 SEED = 0
 BIN_ROWS = 50_000
 """Rows of the reference from which numeric bins are frozen."""
+
+HELD_BYTES = 200_000_000
+"""Numeric columns of the reference that take no more memory are read once and held while they are counted."""
 
 SAMPLE_ROWS = 50_000
 """Most rows of each table that checks may look at row by row."""
@@ -116,7 +120,9 @@ def _add_buckets(tables: Tables) -> None:
         return
     if not all(roles.unit in t.columns for t in both):
         missing = " and ".join(t.name for t in both if roles.unit not in t.columns)
-        tables.notes.append(f"The unit {roles.unit!r} is not in the {missing} table, so rows were taken as independent.")
+        tables.notes.append(
+            f"The unit {roles.unit!r} is not in the {missing} table, so rows were taken as independent."
+        )
         return
     kinds = {t.kinds[roles.unit] for t in both}
     if len(kinds) > 1:
@@ -146,9 +152,9 @@ def count_columns(tables: Tables, progress: Progress | None = None) -> tuple[Pro
     columns = compared(tables)
     numeric = [c for c in columns if tables.reference.kinds[c] == "numeric"]
     say("sampling the reference")
-    drawn = sample(tables.reference, numeric, BIN_ROWS, SEED) if numeric else pl.DataFrame()
+    drawn, held = _numbers(tables, numeric)
     say("counting the reference")
-    reference = profile_reference(_source(tables.reference, tables), drawn, columns)
+    reference = profile_reference(replace(_source(tables.reference, tables), held=held), drawn, columns)
     say("counting production")
     bins = {name: counts.bins for name, counts in reference.columns.items()}
     production = profile_table(_source(tables.production, tables), bins, columns)
@@ -156,6 +162,18 @@ def count_columns(tables: Tables, progress: Progress | None = None) -> tuple[Pro
         replace(reference, kinds={c: tables.reference.kinds[c] for c in columns}),
         replace(production, kinds={c: k for c, k in tables.production.kinds.items() if c != tables.bucket}),
     )
+
+
+def _numbers(tables: Tables, numeric: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """A sample of the numeric columns and, when all their rows are few enough to hold, the columns themselves."""
+    table = tables.reference
+    if not numeric:
+        return pl.DataFrame(), None
+    if table.engine != "polars" or table.rows() * len(numeric) * 8 > HELD_BYTES:
+        return sample(table, numeric, BIN_ROWS, SEED), None
+    wanted = [*numeric, tables.bucket] if tables.bucket else numeric
+    held = fetch_all([table.frame.select(*wanted)], table)[0]
+    return held[drawn_rows(held.height, BIN_ROWS, SEED)], held
 
 
 def _source(table: Table, tables: Tables) -> Source:
@@ -213,5 +231,10 @@ def review(
     held.require_known(kinds, subjects)
     say("deciding")
     findings = decide(estimates, margins=held, alpha=alpha, primary=primary, family=f"{question} review")
-    settings: Json = {"roles": tables.roles.to_dict(), "margins": dict(margins), "alpha": alpha, "checks": [c.name for c in used]}
+    settings: Json = {
+        "roles": tables.roles.to_dict(),
+        "margins": dict(margins),
+        "alpha": alpha,
+        "checks": [c.name for c in used],
+    }
     return Review(question, tuple(findings), dict(tables.rows), settings, tuple(tables.notes), __version__)

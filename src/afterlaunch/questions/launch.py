@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast, get_args
 
 import polars as pl
@@ -209,7 +210,7 @@ def _count_metrics(
                 bucketed.frame,
                 roles,
                 task,
-                fetch=lambda frames, t=table: fetch_all(frames, t),
+                fetch=partial(_fetch, table),
                 bucket=bucket,
                 segment=roles.segment if segments and roles.segment in table.columns else None,
                 segments=segments,
@@ -221,6 +222,11 @@ def _count_metrics(
             )
         )
     return out[0], out[1]
+
+
+def _fetch(*args: Any) -> list[pl.DataFrame]:
+    *tables, frames = args
+    return fetch_all(frames, *tables)
 
 
 def _bucketed(table: Table, tables: Tables) -> tuple[Table, str]:
@@ -240,7 +246,9 @@ def _pairs(tables: Tables) -> Any:
     features = [
         c
         for c in roles.features_of(tables.reference.columns)
-        if c in tables.production.columns and c != tables.bucket and tables.reference.kinds[c] == tables.production.kinds[c]
+        if c in tables.production.columns
+        and c != tables.bucket
+        and tables.reference.kinds[c] == tables.production.kinds[c]
     ]
     for table in both:
         require_unique(table, roles.id)
@@ -250,8 +258,6 @@ def _pairs(tables: Tables) -> Any:
         keys=[roles.id],
         features=features,
         kinds=tables.reference.kinds,
-        fetch=lambda frames: fetch_all(frames, *both),
+        fetch=partial(_fetch, *both),
         bucket=tables.bucket,
     )
-
-

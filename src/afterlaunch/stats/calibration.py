@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-from afterlaunch.stats.distances import _Quadratic
 from afterlaunch.stats.intervals import Interval, invert
 from afterlaunch.stats.resampling import jackknife
 
@@ -40,12 +40,43 @@ class Calibration:
     se: Floats
     mass: Floats
     df: float
-    _model: _Quadratic
+    _model: _SumOfSquares
 
     def interval(self, alpha_low: float, alpha_high: float) -> Interval:
         """Interval with the given one-sided errors."""
         low, high = invert(self._model.upper, self._model.lower, self.value**2, 1.0, alpha_low, alpha_high)
         return Interval(self.value, min(math.sqrt(low), self.value), max(math.sqrt(high), self.value))
+
+
+@dataclass(frozen=True)
+class _SumOfSquares:
+    """A sum of squares that is about s · noncentral chi-square(nu, theta / s).
+
+    The scale s matches mean and variance of the noise at theta = 0 and the delta-method variance
+    4 · s · theta far from zero, and is weighted by noise and signal between. Since it comes from an
+    estimated covariance, the normal score of every tail is referred to Student's t.
+    """
+
+    observed: float
+    null_mean: float
+    null_scale: float
+    far_scale: float
+    df: float
+
+    @property
+    def estimate(self) -> float:
+        return max(self.observed - self.null_mean, 0.0)
+
+    def lower(self, theta: float) -> float:
+        """P(sum of squares <= observed)."""
+        b = self.null_mean
+        s = (self.null_scale * b + self.far_scale * theta) / (b + theta)
+        p = float(special.chndtr(self.observed / s, b / s, theta / s))
+        return float(special.stdtr(self.df, special.ndtri(p)))
+
+    def upper(self, theta: float) -> float:
+        """P(sum of squares >= observed)."""
+        return 1.0 - self.lower(theta)
 
 
 def equal_mass(weight: Floats, bins: int) -> NDArray[np.intp]:
@@ -90,7 +121,8 @@ def calibration_error(
 
     Source:
         Kumar, Liang & Ma (2019), Verified uncertainty calibration, NeurIPS 32, section 4 (the
-        debiased estimator); noise with a jackknife covariance, tail as in `stats.distances`.
+        debiased estimator); the noise is the jackknife's, the tail
+        that of Satterthwaite (1946), Biometrics Bulletin 2:110-114.
 
     Example:
         >>> rng = np.random.default_rng(1)
@@ -131,7 +163,7 @@ def calibration_error(
     far = float(slope @ j.covariance @ slope)
     null_scale = square / mean if mean > 0 else 1e-300
     far_scale = far / observed if observed > 0 and far > 0 else null_scale
-    model = _Quadratic(observed, max(mean, 1e-300), null_scale, max(far_scale, 1e-3 * null_scale), j.df)
+    model = _SumOfSquares(observed, max(mean, 1e-300), null_scale, max(far_scale, 1e-3 * null_scale), j.df)
     return Calibration(
         value=math.sqrt(model.estimate),
         score=scores.sum(axis=0) / by_bin,

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from afterlaunch.stats.intervals import Interval, logit_scale, normal_quantile, share, symmetric, t_quantile
 from afterlaunch.stats.resampling import Jackknifed, jackknife
@@ -20,6 +22,8 @@ from afterlaunch.stats.resampling import Jackknifed, jackknife
 Floats = NDArray[np.float64]
 Statistic = Callable[..., NDArray[np.float64] | float]
 Ends = Callable[[float, float], Interval]
+
+_ANGLES = tuple(math.pi / 2 * i / 18 for i in range(19))
 
 POWER = 0.8
 """Power at which `rows_needed` is computed."""
@@ -59,6 +63,8 @@ class Contrast:
         correlation: Correlation of the two estimates; 0 when no unit can be in both tables.
         relative: Whether the change is relative to the offline value.
         rows: Production rows behind it.
+        curved: Whether the ends of the two intervals are combined point by point, as is needed
+            for metrics that cannot be negative and may be zero.
     """
 
     reference: Side
@@ -66,6 +72,7 @@ class Contrast:
     correlation: float
     relative: bool
     rows: float
+    curved: bool = False
 
     @property
     def value(self) -> float:
@@ -82,6 +89,10 @@ class Contrast:
             dependence the MOVER of `intervals.difference`. For a ratio it is taken on logarithms
             (Zou & Donner 2008, Statistics in Medicine 27:1693-1702).
         """
+        if self.curved:
+            return -self._farthest(self.production, self.reference, alpha_low), self._farthest(
+                self.reference, self.production, alpha_high
+            )
         x, y = self.reference.ends(alpha_high, alpha_low), self.production.ends(alpha_low, alpha_high)
         if self.relative:
             x, y = _log(x), _log(y)
@@ -89,6 +100,23 @@ class Contrast:
         low = change - _combined(y.value - y.low, x.high - x.value, rho)
         high = change + _combined(y.high - y.value, x.value - x.low, rho)
         return (math.expm1(low), math.expm1(high)) if self.relative else (low, high)
+
+    @staticmethod
+    def _farthest(first: Side, second: Side, alpha: float) -> float:
+        """The most that second - first can be.
+
+        MOVER takes the ends of both intervals to move in proportion to the normal score of
+        their error. Here the score is shared between the two in every proportion, z cos(phi) and
+        z sin(phi), and the most is taken, which is the same when they do move in proportion.
+        Where the first may be zero it cannot move further, and the score has the law of a
+        mixture of chi-squares instead (Self & Liang 1987, JASA 82:605-610, case 7).
+        """
+        z = _boundary_quantile(alpha) if first.ends(alpha, 0.5).low <= 0 else normal_quantile(alpha)
+        most = second.value - first.value
+        for phi in _ANGLES:
+            a, b = (float(special.ndtr(-z * f(phi))) for f in (math.cos, math.sin))
+            most = max(most, second.ends(0.5, a).high - first.ends(b, 0.5).low)
+        return most
 
     def p_value(self, margin: float, direction: str) -> float:
         """P-value of "the change lies inside the margin"."""
@@ -105,6 +133,16 @@ class Contrast:
         beta = (1 - POWER) / (2 if direction == "both" else 1)
         df = min(self.reference.df, max(self.production.df, 60.0))
         return rows_for_variance(a, b, self.correlation, self.rows, margin / (t_quantile(alpha, df) + normal_quantile(beta)))
+
+
+@cache
+def _boundary_quantile(alpha: float) -> float:
+    """z with P(Z > z) / 2 + P(chi-square(2) > z²) / 4 = alpha."""
+    low, high = 0.0, normal_quantile(alpha / 4) if alpha < 0.25 else 2.0
+    for _ in range(40):
+        z = (low + high) / 2
+        low, high = (z, high) if special.ndtr(-z) / 2 + math.exp(-z * z / 2) / 4 > alpha else (low, z)
+    return high
 
 
 def _combined(a: float, b: float, correlation: float) -> float:
@@ -177,7 +215,7 @@ def p_beyond(interval: Callable[[float, float], tuple[float, float]], margin: fl
             high = middle
         else:
             low = middle
-        if high - low < 1e-4:
+        if high - low < 1e-3:
             break
     alpha = math.exp(high)
     return alpha if outer else 1 - alpha

@@ -108,7 +108,9 @@ def pair(reference: Ints, production: Ints) -> Pair:
         ([0.5, 0.5], [0.3, 0.7])
     """
     if reference.shape != production.shape:
-        raise ValueError(f"The counts have shapes {reference.shape} and {production.shape}; count both in the same bins.")
+        raise ValueError(
+            f"The counts have shapes {reference.shape} and {production.shape}; count both in the same bins."
+        )
     m, n = float(reference.sum()), float(production.sum())
     if m == 0 or n == 0:
         raise ValueError("A distance needs at least one row in both tables.")
@@ -438,7 +440,8 @@ class _Largest:
         c = theta * self.shape
         f = np.clip(self.pooled - self.share[0] * c, 0.0, 1.0)
         g = np.clip(self.pooled + self.share[1] * c, 0.0, 1.0)
-        out: Floats = np.sqrt(self.deff * (f * (1 - f) / self.m + g * (1 - g) / self.n)) + 1e-300
+        variance = self.deff * (f * (1 - f) / self.m + g * (1 - g) / self.n)
+        out: Floats = np.sqrt(np.maximum(variance, 1e-300))
         return out
 
     def _tail(self, z: Floats) -> Floats:

@@ -51,7 +51,9 @@ def t_quantile(alpha: float, df: float) -> float:
     return normal_quantile(alpha) if math.isinf(df) else float(-special.stdtrit(df, alpha))
 
 
-def share(hits: float, rows: float, alpha_low: float, alpha_high: float, *, deff: float = 1.0, df: float = math.inf) -> Interval:
+def share(
+    hits: float, rows: float, alpha_low: float, alpha_high: float, *, deff: float = 1.0, df: float = math.inf
+) -> Interval:
     """Jeffreys interval for a share.
 
     Its one-sided error is close to the nominal rate down to very small counts and rates,
@@ -83,7 +85,7 @@ def share(hits: float, rows: float, alpha_low: float, alpha_high: float, *, deff
     p = hits / rows
 
     def effective(alpha: float) -> float:
-        shrink = 1.0 if math.isinf(df) else (t_quantile(alpha, df) / normal_quantile(alpha)) ** 2
+        shrink = 1.0 if math.isinf(df) or alpha >= 0.5 else (t_quantile(alpha, df) / normal_quantile(alpha)) ** 2
         return rows / (max(deff, 1.0) * shrink)
 
     low_n, high_n = effective(alpha_low), effective(alpha_high)
@@ -271,7 +273,14 @@ def logit_scale(value: float, se: float, df: float, alpha_low: float, alpha_high
     )
 
 
-def invert(upper: Callable[[float], float], lower: Callable[[float], float], estimate: float, most: float, alpha_low: float, alpha_high: float) -> tuple[float, float]:
+def invert(
+    upper: Callable[[float], float],
+    lower: Callable[[float], float],
+    estimate: float,
+    most: float,
+    alpha_low: float,
+    alpha_high: float,
+) -> tuple[float, float]:
     """Interval for a quantity >= 0 by inverting tests.
 
     Args:
@@ -289,7 +298,9 @@ def invert(upper: Callable[[float], float], lower: Callable[[float], float], est
         Neyman (1937), Phil. Trans. R. Soc. A 236:333-380.
     """
     low = 0.0 if upper(0.0) >= alpha_low else _crossing(lambda x: alpha_low - upper(x), 0.0, estimate, most)
-    high = 0.0 if lower(0.0) <= alpha_high else _crossing(lambda x: lower(x) - alpha_high, 0.0, max(estimate, low), most)
+    high = (
+        0.0 if lower(0.0) <= alpha_high else _crossing(lambda x: lower(x) - alpha_high, 0.0, max(estimate, low), most)
+    )
     return low, max(high, low)
 
 

@@ -76,7 +76,7 @@ def jackknife(
     totals = [a.sum(axis=0) for a in arrays]
     value = np.atleast_1d(np.asarray(statistic(*totals), dtype=np.float64))
     without = np.asarray(statistic(*(t - a for t, a in zip(totals, arrays, strict=True))), dtype=np.float64)
-    without = without.reshape(len(without), -1)
+    without = without.reshape(len(without), value.size)
     good = np.isfinite(without).all(axis=1)
     groups = int(good.sum())
     if groups < 2:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from afterlaunch.stats.intervals import Interval, difference, normal_quantile, rows_for, share
 
@@ -54,8 +55,10 @@ def counted(hits: Counts, rows: Counts) -> Share:
         rows: All rows per group, shape (G,); a single group means independent rows.
 
     Returns:
-        The share. Where every row or none has the property the groups show no variance; then
-        each group counts as a single row, the most that dependence can do.
+        The share. Where every row or none has the property the groups show no variance. Then the
+        design effect is the most that dependence within units can do, their size-weighted mean
+        size. That is what the variance of rows over groups is in units of its mean, when units
+        are hashed into groups; its upper 95 % limit is taken.
 
     Source:
         Linearised variance of a ratio: Cochran (1977), Sampling Techniques, eq. 9A.4; degrees of
@@ -67,10 +70,10 @@ def counted(hits: Counts, rows: Counts) -> Share:
         >>> round(counted(np.array([10, 0] * 20), np.array([10] * 40)).deff, 1)
         10.3
     """
-    h, n = np.asarray(hits, dtype=np.float64), np.asarray(rows, dtype=np.float64)
-    if len(n) <= 1:
-        return Share(float(h.sum()), float(n.sum()))
-    h, n = h[n > 0], n[n > 0]
+    h, every = np.asarray(hits, dtype=np.float64), np.asarray(rows, dtype=np.float64)
+    if len(every) <= 1:
+        return Share(float(h.sum()), float(every.sum()))
+    h, n = h[every > 0], every[every > 0]
     total, some = float(n.sum()), float(h.sum())
     groups = len(n)
     if groups < 2:
@@ -81,7 +84,9 @@ def counted(hits: Counts, rows: Counts) -> Share:
     p = some / total
     binomial = p * (1 - p) / total
     if binomial <= 0:
-        return Share(some, total, max(1.0, total * spread), df)
+        free = len(every) - 1
+        dispersion = float(every.var(ddof=1) / every.mean()) * free / float(special.chdtri(free, 0.95))
+        return Share(some, total, min(max(1.0, total * spread), max(1.0, dispersion)), df)
     variance = float(((h - p * n) ** 2).sum()) / total**2 * groups / (groups - 1)
     return Share(some, total, max(1.0, variance / binomial), df)
 

@@ -16,7 +16,7 @@ from afterlaunch.tables.rules import (
     require_same_clock,
     require_unique,
 )
-from afterlaunch.tables.sampling import sample, with_row_number
+from afterlaunch.tables.sampling import drawn_rows, sample, with_row_number
 from afterlaunch.tables.table import Table, as_text, collecting, fetch, fetch_all, free_name, missing
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "align_kinds",
     "as_text",
     "collecting",
+    "drawn_rows",
     "fetch",
     "fetch_all",
     "free_name",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -43,7 +44,7 @@ def scan(files: list[Path]) -> pl.LazyFrame:
         if other != columns:
             _refuse_header(files[0], columns, file, other)
     heads = [_head(f, separator) for f in files]
-    schema, numbers = _schema(files, heads)
+    schema, numbers = _schema(heads)
     frame = _lazy(files, separator, schema, numbers)
     small = sum(f.stat().st_size for f in files) <= READ
     try:
@@ -130,11 +131,20 @@ def _refuse_header(one: Path, columns: list[str], file: Path, other: list[str]) 
     )
 
 
-def _head(file: Path, separator: str, rows: int | None = HEAD) -> pl.DataFrame:
+@dataclass(frozen=True)
+class _Head:
+    """The first rows of one file, as text, and the types they seem to have."""
+
+    file: Path
+    types: Schema
+    rows: pl.DataFrame
+
+
+def _head(file: Path, separator: str) -> _Head:
     try:
-        return pl.read_csv(
-            file, separator=separator, n_rows=rows, infer_schema_length=rows, try_parse_dates=True, glob=False
-        )
+        frame = pl.scan_csv(file, separator=separator, infer_schema_length=HEAD, try_parse_dates=True, glob=False)
+        rows = pl.read_csv(file, separator=separator, n_rows=HEAD, infer_schema=False, glob=False)
+        return _Head(file, dict(frame.collect_schema()), rows)
     except pl.exceptions.PolarsError as error:
         _require_straight([file], separator)
         raise InputError(
@@ -142,24 +152,24 @@ def _head(file: Path, separator: str, rows: int | None = HEAD) -> pl.DataFrame:
         ) from error
 
 
-def _schema(files: list[Path], heads: list[pl.DataFrame]) -> tuple[Schema, list[str]]:
+def _schema(heads: list[_Head]) -> tuple[Schema, list[str]]:
     """One type per column for all files, and the text columns that hold numbers beside words for missing."""
     schema: Schema = {}
     numbers = []
-    for column in heads[0].columns:
-        parts = [h[column] for h in heads]
-        filled = [(f, p) for f, p in zip(files, parts, strict=True) if p.null_count() < p.len()]
-        marked = [_is_marked(p) for _, p in filled]
-        if any(marked) and all(m or p.dtype.is_numeric() for m, (_, p) in zip(marked, filled, strict=True)):
+    for column in heads[0].types:
+        filled = [h for h in heads if h.rows[column].null_count() < h.rows.height]
+        types = [h.types[column] for h in filled]
+        marked = [t == pl.String and _is_marked(h.rows[column]) for t, h in zip(types, filled, strict=True)]
+        if any(marked) and all(m or t.is_numeric() for m, t in zip(marked, types, strict=True)):
             numbers.append(column)
             schema[column] = pl.String()
             continue
-        found: pl.DataType = filled[0][1].dtype if filled else pl.String()
-        for file, part in filled[1:]:
-            both = _common(found, part.dtype)
+        found = types[0] if types else pl.String()
+        for head, dtype in zip(filled[1:], types[1:], strict=True):
+            both = _common(found, dtype)
             if both is None:
                 raise InputError(
-                    f"The column {column!r} is {found} in {str(filled[0][0])!r} and {part.dtype} in {str(file)!r}; "
+                    f"The column {column!r} is {found} in {str(filled[0].file)!r} and {dtype} in {str(head.file)!r}; "
                     "write both files with one type."
                 )
             found = both
@@ -169,8 +179,6 @@ def _schema(files: list[Path], heads: list[pl.DataFrame]) -> tuple[Schema, list[
 
 def _is_marked(values: pl.Series) -> bool:
     """Whether text is nothing but numbers and words for missing values, such as "3", "NA"."""
-    if values.dtype != pl.String:
-        return False
     rest = values.drop_nulls()
     plain = rest.filter(~rest.is_in(MARKS))
     if plain.len() == rest.len():
@@ -228,7 +236,7 @@ def _refused(files: list[Path], separator: str, columns: list[str], error: Excep
     wrong_value = value[1] if value[1] is not None else value[2]
     place = _find(files, separator, columns.index(column), wrong_value)
     return InputError(
-        f"The column {column!r} of {place} holds {wrong_value!r} where the first {HEAD:,} rows hold other values (such as numbers); "
+        f"The column {column!r} of {place} holds {wrong_value!r}, which is not of the type of the first {HEAD:,} rows; "
         "correct it, or leave the field empty if the value is missing."
     )
 

@@ -88,18 +88,13 @@ def _expand(source: str | Path) -> tuple[list[Path], bool]:
         raise InputError("The path of a table is empty; give the path of a file.")
     try:
         path = Path(text).expanduser()
-        if path.is_dir():
-            inside = [f for f in path.rglob("*") if f.suffix.lower() in {".parquet", ".pq"} and f.is_file()]
-            files = sorted(f for f in inside if not any(p[0] in "._" for p in f.relative_to(path).parts))
-            if not files:
-                raise InputError(
-                    f"The folder {text!r} holds no Parquet file; name its files, for example '{text.rstrip('/')}/*.csv'."
-                )
-            return files, any("=" in p for f in files for p in f.relative_to(path).parts[:-1])
-        if path.exists():
-            return [path], False
+        is_folder, exists = path.is_dir(), path.exists()
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"The path {text!r} cannot be opened ({brief(error)}); check it.") from error
+    if is_folder:
+        return _inside(path, text)
+    if exists:
+        return [path], False
     if glob.has_magic(text):
         files = sorted(Path(f) for f in glob.glob(str(path), recursive=True) if Path(f).is_file())
         if not files:
@@ -111,12 +106,23 @@ def _expand(source: str | Path) -> tuple[list[Path], bool]:
     raise InputError(f"There is no file {text!r}; {f'did you mean {near[0]!r}?' if near else 'check the path.'}")
 
 
+def _inside(path: Path, text: str) -> tuple[list[Path], bool]:
+    """The Parquet files in a folder and its folders; hidden ones and markers such as _SUCCESS are left out."""
+    inside = [f for f in path.rglob("*") if f.suffix.lower() in {".parquet", ".pq"} and f.is_file()]
+    files = sorted(f for f in inside if not any(p[0] in "._" for p in f.relative_to(path).parts))
+    if not files:
+        example = f"{text.rstrip('/')}/*.csv"
+        raise InputError(f"The folder {text!r} holds no Parquet file; name its files, for example {example!r}.")
+    return files, any("=" in p for f in files for p in f.relative_to(path).parts[:-1])
+
+
 def _format(file: Path | str) -> str:
     suffix = Path(str(file).partition("?")[0]).suffix.lower()
     if suffix not in FORMATS:
         what = f"ends in {suffix!r}" if suffix else "has no suffix"
         raise InputError(
-            f"The file {str(file)!r} {what}, which is no format of a table; give .parquet, .csv, .tsv, .jsonl, .ndjson, .arrow or .feather."
+            f"The file {str(file)!r} {what}, which is no format of a table; "
+            "give .parquet, .csv, .tsv, .jsonl, .ndjson, .arrow or .feather."
         )
     return FORMATS[suffix]
 
@@ -138,7 +144,8 @@ def _require_readable(file: Path, kind: str) -> None:
         raise InputError(f"The file {str(file)!r} is {real} inside, not {kind}; rename it to end in {suffix}.")
     if kind == "Parquet" and real is None:
         raise InputError(
-            f"The file {str(file)!r} is not Parquet: it begins with {first!r}; give it the suffix of what it is, or write it again."
+            f"The file {str(file)!r} is not Parquet: it begins with {first!r}; "
+            "give it the suffix of what it is, or write it again."
         )
 
 
@@ -170,7 +177,7 @@ def _first_bytes(file: Path) -> bytes:
 
 
 def _require_one_schema(files: list[Path], read: Callable[[Path], Any], kind: str) -> None:
-    """Read what each file says its columns are: a damaged file shows here, and so do files that do not belong together."""
+    """Read what each file says its columns are: damaged files show here, and files that do not belong together."""
     first: dict[str, pl.DataType] = {}
     for file in files:
         try:
@@ -196,18 +203,20 @@ def require_like(one: str, first: dict[str, pl.DataType], other: str, schema: di
     Example:
         >>> require_like("a.parquet", {"x": pl.Int64()}, "b.parquet", {"x": pl.String()})
         Traceback (most recent call last):
-        afterlaunch.decide.InputError: The column 'x' is Int64 in 'a.parquet' and String in 'b.parquet'; write both files with one type.
+        afterlaunch.decide.InputError: The column 'x' is Int64 in 'a.parquet' and String in 'b.parquet'; write both ...
     """
     for have, lack, where, not_where in ((first, schema, one, other), (schema, first, other, one)):
         for column in have:
             if column not in lack:
                 raise InputError(
-                    f"The column {column!r} is in {where!r} and not in {not_where!r}; write both files with the same columns."
+                    f"The column {column!r} is in {where!r} and not in {not_where!r}; "
+                    "write both files with the same columns."
                 )
     for column, dtype in first.items():
         if schema[column] != dtype:
             raise InputError(
-                f"The column {column!r} is {dtype} in {one!r} and {schema[column]} in {other!r}; write both files with one type."
+                f"The column {column!r} is {dtype} in {one!r} and {schema[column]} in {other!r}; "
+                "write both files with one type."
             )
 
 

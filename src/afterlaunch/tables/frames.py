@@ -36,7 +36,8 @@ def lazy(source: Any, name: str) -> tuple[Frame, str]:
         if extra is None:
             raise
         raise InputError(
-            f"Reading the {name} table, a {type(source).__name__}, needs {missing}; run: pip install 'afterlaunch[{extra}]'."
+            f"Reading the {name} table, a {type(source).__name__}, needs {missing}; "
+            f"run: pip install 'afterlaunch[{extra}]'."
         ) from error
 
 
@@ -49,12 +50,12 @@ def _lazy(source: Any, name: str) -> tuple[Frame, str]:
         return nw.from_native(source), "polars"
     if _is_pandas(source):
         return nw.from_native(_from_pandas(source, name).lazy()), "pandas"
+    names = getattr(getattr(source, "schema", None), "names", None)
+    _require_distinct([str(n) for n in names] if isinstance(names, (list, tuple)) else [], name)
     frame = nw.from_native(source, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
         return frame, frame.implementation.name.lower()
     label = frame.implementation.name.lower() if isinstance(frame, nw.DataFrame) else "arrow"
-    names = getattr(getattr(source, "schema", None), "names", ())
-    _require_distinct(list(names), name)
     try:
         if hasattr(source, "__arrow_c_stream__"):
             return nw.from_native(pl.DataFrame(source).lazy()), label
@@ -67,7 +68,8 @@ def _lazy(source: Any, name: str) -> tuple[Frame, str]:
             f"The {name} table ({label}) cannot be read ({brief(error)}); convert that column first."
         ) from error
     raise InputError(
-        f"The {name} table is a {type(source).__name__}; give a path, or a Polars, pandas, PyArrow, DuckDB, Spark or Ibis table."
+        f"The {name} table is a {type(source).__name__}; "
+        "give a path, or a Polars, pandas, PyArrow, DuckDB, Spark or Ibis table."
     )
 
 
@@ -153,7 +155,8 @@ def _from_objects(values: list[Any], column: str, name: str) -> pl.Series:
     if len(first) > 1:
         (one, a), (two, b) = list(first.items())[:2]
         raise InputError(
-            f"The column {column!r} of the {name} table mixes types: {short(a)} is {one} and {short(b)} is {two}; convert it to one type."
+            f"The column {column!r} of the {name} table mixes types: {short(a)} is {one} and {short(b)} is {two}; "
+            "convert it to one type."
         )
     if not first:
         return pl.Series(column, values, dtype=pl.String)
@@ -167,7 +170,10 @@ def _from_objects(values: list[Any], column: str, name: str) -> pl.Series:
             return pl.Series(column, [None if v is None else float(v) for v in values], dtype=pl.Float64)
         if word == "a time with a zone":
             return _aware(values, column)
-        return pl.Series(column, [v.tolist() if isinstance(v, np.ndarray) else v for v in values])
+        made = pl.Series(column, [v.tolist() if isinstance(v, np.ndarray) else v for v in values])
+        if made.dtype == pl.Object:
+            raise TypeError
+        return made
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"The column {column!r} of the {name} table holds {type(value).__name__} objects such as {short(value)}; "

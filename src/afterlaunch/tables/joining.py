@@ -85,7 +85,8 @@ def join_outcomes(table: Table, outcomes: Table, roles: Roles) -> tuple[Table, J
     ]
     if roles.outcome in table.columns:
         raise InputError(
-            f"Both the {table.name} and the {outcomes.name} table have the outcome {roles.outcome!r}; leave it out of one of them."
+            f"Both the {table.name} and the {outcomes.name} table have the outcome {roles.outcome!r}; "
+            "leave it out of one of them."
         )
     require_same_clock(table, outcomes, roles)
     require_unique(table, key)
@@ -166,7 +167,8 @@ def _require_exact(table: Table, key: str, dtype: DType) -> None:
     found = fetch(bad, table)
     if found.height:
         raise InputError(
-            f"The id {key!r} of the {table.name} table is {found.item()!r}, a decimal number that cannot stand for a whole one; "
+            f"The id {key!r} of the {table.name} table is {found.item()!r}, "
+            "which cannot stand for a whole number; "
             "write the ids as integers or as text in both tables."
         )
 

@@ -25,8 +25,6 @@ WORDS: dict[type, str] = {
 def scan(files: list[Path]) -> pl.LazyFrame:
     """A lazy frame over NDJSON files; a key that a line lacks is missing there.
 
-    Text that is a time in ISO form on every one of the first rows becomes a time.
-
     Raises:
         InputError: For a line that is no JSON object, or a key with text here and a number there.
     """
@@ -49,36 +47,12 @@ def scan(files: list[Path]) -> pl.LazyFrame:
     suspects = {c for c in head.columns if head[c].dtype == pl.String and _looks_mixed(head[c])}
     if suspects:
         _require_objects(files, suspects)
-    times = {c: zone for c in head.columns if head[c].dtype == pl.String and (zone := _zone(head[c])) is not None}
-    parsed = [pl.col(c).str.to_datetime(time_unit="us", time_zone=zone or None) for c, zone in times.items()]
-    try:
-        frame = frame.with_columns(parsed) if parsed else frame
-        return frame.collect(engine="streaming").lazy() if small and parsed else frame
-    except pl.exceptions.PolarsError as error:
-        raise InputError(
-            f"The file {paths[0]!r} holds times and other text in one column ({brief(error)}); correct them."
-        ) from error
+    return frame
 
 
 def _looks_mixed(values: pl.Series) -> bool:
     number = values.drop_nulls().cast(pl.Float64, strict=False).is_not_null()
     return bool(number.any()) and not bool(number.all())
-
-
-def _zone(values: pl.Series) -> str | None:
-    """ "UTC" for times with an offset, "" for times without, None for other text."""
-    filled = values.drop_nulls()
-    if not filled.len() or not filled.str.contains(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d").all():
-        return None
-    aware = filled.str.contains(r"(Z|[+-]\d\d:?\d\d)$")
-    zone = "UTC" if aware.all() else "" if not aware.any() else None
-    if zone is None:
-        return None
-    try:
-        filled.str.to_datetime(time_unit="us", time_zone=zone or None)
-    except pl.exceptions.PolarsError:
-        return None
-    return zone
 
 
 def _require_objects(files: list[Path], columns: set[str] | None) -> None:
@@ -109,7 +83,8 @@ def _require_objects(files: list[Path], columns: set[str] | None) -> None:
                     before = seen.setdefault(key, (word, number, value))
                     if before[0] != word:
                         raise InputError(
-                            f"The column {key!r} of {str(file)!r} mixes types: {before[2]!r} is {before[0]} on line {before[1]}, "
+                            f"The column {key!r} of {str(file)!r} mixes types: "
+                            f"{before[2]!r} is {before[0]} on line {before[1]}, "
                             f"{value!r} is {word} on line {number}; write one type."
                         )
         if not seen and columns is None:

@@ -12,6 +12,7 @@ from afterlaunch.decide import InputError
 from afterlaunch.tables.files import scan
 from afterlaunch.tables.frames import lazy
 from afterlaunch.tables.table import Frame, Table, kind_of
+from afterlaunch.tables.times import with_times
 
 
 def open_table(source: Any, *, name: str) -> Table:
@@ -46,14 +47,8 @@ def open_table(source: Any, *, name: str) -> Table:
     schema = frame.collect_schema()
     if not schema:
         raise InputError(f"The {name} table ({label}) has no columns; give a table with at least one.")
-    return Table(
-        name=name,
-        frame=frame,
-        engine=engine_of(frame),
-        columns=tuple(schema),
-        kinds={c: kind_of(t) for c, t in schema.items()},
-        source=label,
-    )
+    kinds = {c: kind_of(t) for c, t in schema.items()}
+    return with_times(Table(name, frame, engine_of(frame), tuple(schema), kinds, label))
 
 
 def _is_path(source: Any) -> bool:
@@ -82,7 +77,7 @@ def normal(frame: Frame) -> Frame:
                 changes.append(column.cast(nw.String))
             else:
                 changes.append(nw.when(column).then(nw.lit("true")).when(~column).then(nw.lit("false")).alias(name))
-        elif dtype == nw.Categorical or dtype == nw.Enum:
+        elif isinstance(dtype, (nw.Categorical, nw.Enum)):
             changes.append(column.cast(nw.String))
         elif dtype == nw.Date:
             changes.append(column.cast(nw.Datetime("us")))

@@ -11,8 +11,9 @@ import narwhals as nw
 from afterlaunch.decide import InputError
 from afterlaunch.profile.types import Kind
 from afterlaunch.roles import Roles
-from afterlaunch.tables.table import Frame, Table, fetch
+from afterlaunch.tables.table import Frame, Table, fetch, fetch_all
 
+ISO = r"^\d{4}-\d\d-\d\d"
 TIMES = ("time", "outcome_time")
 NUMBERS = ("latency_ms", "position", "propensity", "weight", "bucket")
 
@@ -32,7 +33,7 @@ def require_roles(roles: Roles, tables: Sequence[Table]) -> None:
         >>> from afterlaunch.tables import open_table
         >>> require_roles(Roles(time="tss"), [open_table(pl.DataFrame({"ts": [1]}), name="log")])
         Traceback (most recent call last):
-        afterlaunch.decide.InputError: The role 'time' names the column 'tss', which the log table does not have; did you mean 'ts'?
+        afterlaunch.decide.InputError: The role 'time' names the column 'tss', which the log table does not have; ...
     """
     known = {c: None for t in tables for c in t.columns}
     listed = [("features", c) for c in roles.features or ()] + [("ignore", c) for c in roles.ignore]
@@ -70,7 +71,7 @@ def require_kinds(table: Table, roles: Roles) -> None:
         >>> from afterlaunch.tables import open_table
         >>> require_kinds(open_table(pl.DataFrame({"ts": ["1 May"]}), name="log"), Roles(time="ts"))
         Traceback (most recent call last):
-        afterlaunch.decide.InputError: The column 'ts' of the log table holds text such as '1 May', but the role 'time' needs times; parse them, ...
+        afterlaunch.decide.InputError: The column 'ts' of the log table holds text such as '1 May', but the role ...
     """
     for role, column in roles.pairs():
         kind = table.kinds.get(column)
@@ -85,14 +86,18 @@ def require_kinds(table: Table, roles: Roles) -> None:
 
 
 def _refuse_kind(table: Table, column: str, kind: Kind, role: str, needed: str, remedy: str) -> None:
-    example, words = "", {"category": "text", "numeric": "numbers", "time": "times"}.get(kind, "lists or other objects")
+    words = {"category": "text", "numeric": "numbers", "time": "times"}.get(kind, "lists or other objects")
+    example = ""
     if kind != "other":
-        values = fetch(table.frame.select(nw.col(column)).filter(~nw.col(column).is_null()).head(1), table)
-        if not values.height:
+        filled = table.frame.select(nw.col(column)).filter(~nw.col(column).is_null())
+        odd = filled.filter(~nw.col(column).str.contains(ISO)) if kind == "category" and needed == "times" else filled
+        values = fetch_all([odd.head(1), filled.head(1)], table)
+        if not values[1].height:
             return
-        example = f" such as {short(values.item())}"
+        example = f" such as {short((values[0] if values[0].height else values[1]).item())}"
     raise InputError(
-        f"The column {column!r} of the {table.name} table holds {words}{example}, but the role {role!r} needs {needed}; {remedy}."
+        f"The column {column!r} of the {table.name} table holds {words}{example}, "
+        f"but the role {role!r} needs {needed}; {remedy}."
     )
 
 
@@ -111,7 +116,7 @@ def require_probability(table: Table, column: str) -> None:
         >>> from afterlaunch.tables import open_table
         >>> require_probability(open_table(pl.DataFrame({"p": [0.5, 1.5, 2.0]}), name="log"), "p")
         Traceback (most recent call last):
-        afterlaunch.decide.InputError: The score 'p' of the log table is outside [0, 1] in 2 of 3 rows, such as 2.0; give probabilities, ...
+        afterlaunch.decide.InputError: The score 'p' of the log table is outside [0, 1] in 2 of 3 ...
     """
     if column not in table.columns:
         return
@@ -133,7 +138,8 @@ def require_probability(table: Table, column: str) -> None:
         low, high = float(found["low"]), float(found["high"])
         worst = high if high - 1 >= -low else low
         raise InputError(
-            f"The score {column!r} of the {table.name} table is outside [0, 1] in {found['bad']:,} of {found['rows']:,} rows, "
+            f"The score {column!r} of the {table.name} table is outside [0, 1] "
+            f"in {found['bad']:,} of {found['rows']:,} rows, "
             f"such as {worst!r}; give probabilities, for example 1 / (1 + exp(-score)) of a raw score."
         )
 
@@ -157,7 +163,7 @@ def require_same_clock(a: Table, b: Table, roles: Roles) -> None:
         >>> new = open_table(pl.DataFrame({"ts": [naive.replace(tzinfo=dt.timezone.utc)]}), name="production")
         >>> require_same_clock(old, new, Roles(time="ts"))
         Traceback (most recent call last):
-        afterlaunch.decide.InputError: The times 'ts' of the production table have a time zone and 'ts' of the reference table have none; ...
+        afterlaunch.decide.InputError: The times 'ts' of the production table have a time zone ...
     """
     aware: dict[bool, tuple[str, str]] = {}
     for table in (a, b):
@@ -169,7 +175,8 @@ def require_same_clock(a: Table, b: Table, roles: Roles) -> None:
     if len(aware) == 2:
         (with_zone, its), (without, others) = aware[True], aware[False]
         raise InputError(
-            f"The times {with_zone!r} of the {its} table have a time zone and {without!r} of the {others} table have none; "
+            f"The times {with_zone!r} of the {its} table have a time zone "
+            f"and {without!r} of the {others} table have none; "
             "give both one, for example with pandas' tz_localize('UTC')."
         )
 
@@ -185,7 +192,7 @@ def require_unique(table: Table, column: str) -> None:
         >>> from afterlaunch.tables import open_table
         >>> require_unique(open_table(pl.DataFrame({"id": [7, 7, 8]}), name="outcomes"), "id")
         Traceback (most recent call last):
-        afterlaunch.decide.InputError: The id column 'id' of the outcomes table repeats 1 id, such as 7 in 2 rows; keep one row for each id.
+        afterlaunch.decide.InputError: The id column 'id' of the outcomes table repeats 1 id, ...
     """
     key = nw.col(column)
     counts: Frame = (
@@ -197,7 +204,8 @@ def require_unique(table: Table, column: str) -> None:
         rows = fetch(repeated.filter(nw.col("id") == nw.lit(some["first"])), table)["n"][0]
         ids = f"{some['ids']:,} id{'' if some['ids'] == 1 else 's'}"
         raise InputError(
-            f"The id column {column!r} of the {table.name} table repeats {ids}, such as {short(some['first'])} in {rows} rows; "
+            f"The id column {column!r} of the {table.name} table repeats {ids}, "
+            f"such as {short(some['first'])} in {rows} rows; "
             "keep one row for each id."
         )
 

@@ -13,7 +13,7 @@ from afterlaunch.tables.table import Table, fetch, free_name
 
 ROW = "afterlaunch_row"
 CELLS = 100_000_000
-"""Most values that one pass over a local table decodes to draw a sample: wide tables are drawn a few columns at a time."""
+"""Most values that one pass over a local table decodes; of larger ones a few columns are drawn at a time."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -86,10 +86,30 @@ def sample(table: Table, columns: Sequence[str], most: int, seed: int) -> pl.Dat
         return fetch(table.frame.select(*columns), table)
     wanted = None
     if total > most:
-        wanted = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
+        wanted = drawn_rows(total, most, seed)
     many = max(1, CELLS // total) if table.engine == "polars" else len(columns)
     parts = [_draw(table, columns[i : i + many], wanted) for i in range(0, len(columns), many)]
     return pl.concat(parts, how="horizontal") if len(parts) > 1 else parts[0]
+
+
+def drawn_rows(total: int, most: int, seed: int) -> Numbers:
+    """Which rows `sample` draws from a table.
+
+    Args:
+        total: Rows of the table.
+        most: Most rows to draw.
+        seed: Seed of the draw.
+
+    Returns:
+        Row numbers in increasing order, shape (min(total, most),).
+
+    Example:
+        >>> drawn_rows(3, 5, seed=0).tolist(), drawn_rows(1000, 2, seed=0).size
+        ([0, 1, 2], 2)
+    """
+    if total <= most:
+        return np.arange(total, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
 
 
 def _draw(table: Table, columns: Sequence[str], wanted: Numbers | None) -> pl.DataFrame:

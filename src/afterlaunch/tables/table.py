@@ -209,7 +209,7 @@ def _bring(native: Any, frame: Frame) -> pl.DataFrame:
 
 def _fits(column: pl.Series) -> bool:
     ends: list[Any] = [column.min(), column.max()]
-    return ends[0] is None or bool(-(2**63) <= int(ends[0]) and int(ends[1]) < 2**63)
+    return ends[0] is None or bool(int(ends[0]) >= -(2**63) and int(ends[1]) < 2**63)
 
 
 def _engine_errors() -> tuple[type[BaseException], ...]:
