@@ -1,9 +1,19 @@
 """The registry of checks: adding one is a file of its own and one line here."""
 
-from afterlaunch.checks import drift
+from afterlaunch.checks import availability, drift, leakage, metric, position, skew
 from afterlaunch.checks.evidence import Check, Evidence, Sample
 
 __all__ = ["CHECKS", "Check", "Evidence", "Sample"]
 
-CHECKS: dict[str, Check] = {check.name: check for check in (drift.CHECK,)}
+CHECKS: dict[str, Check] = {
+    check.name: check
+    for check in (
+        metric.CHECK,
+        availability.CHECK,
+        leakage.CHECK,
+        skew.CHECK,
+        position.CHECK,
+        drift.CHECK,
+    )
+}
 """Every check by name."""

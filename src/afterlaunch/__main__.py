@@ -1,0 +1,5 @@
+"""`python -m afterlaunch`."""
+
+from afterlaunch.cli import main
+
+main()
