@@ -15,7 +15,7 @@ P(statistic >= observed | theta) is below the error rate. Some draws check that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -115,8 +115,16 @@ def _zeros_below(x: Floats) -> Floats:
     return out
 
 
+POISSON = special.ndtri(stats.poisson(2.0).cdf(np.arange(14)))
+
+
 def _poisson(z: Floats) -> Floats:
-    return np.asarray(stats.poisson(2.0).ppf(special.ndtr(z)), dtype=np.float64)
+    return np.searchsorted(POISSON, z, side="left").astype(np.float64)
+
+
+def _poisson_below(x: Floats) -> Floats:
+    out: Floats = np.append(POISSON, np.inf)[np.floor(x).clip(0, POISSON.size).astype(np.int64)]
+    return out
 
 
 NUMERIC = ("psi", "js", "ks", "wasserstein", "range")
@@ -129,7 +137,7 @@ POPULATIONS: dict[str, Population] = {
     "normal, spread": Population(NUMERIC, lambda z: z, lambda x: x, spread=True),
     "lognormal": Population(NUMERIC, lambda z: np.exp(1.5 * z), lambda x: np.log(np.maximum(x, 1e-300)) / 1.5),
     "zeros and lognormal": Population(NUMERIC[:4], _zeros, _zeros_below),
-    "Poisson(2)": Population(NUMERIC[:4], _poisson, lambda x: special.ndtri(stats.poisson(2.0).cdf(x))),
+    "Poisson(2)": Population(NUMERIC[:4], _poisson, _poisson_below),
     "2 categories": Population(CATEGORICAL, *_cut([0.7, 0.3])),
     "2 categories, rare": Population(CATEGORICAL, *_cut([0.97, 0.03])),
     "5 categories": Population(CATEGORICAL, *_cut([0.4, 0.3, 0.15, 0.1, 0.05])),
@@ -208,31 +216,35 @@ def draw_rows(rng: np.random.Generator, setting: Setting) -> Rows:
     return Rows(out[0][0], out[1][0], (out[0][1], out[1][1]))
 
 
-def draw_columns(population: str, rows: Rows, theta: float, effect: str, rng: np.random.Generator) -> tuple[ColumnCounts, ColumnCounts]:
+def draw_reference(population: str, rows: Rows) -> ColumnCounts:
     p = POPULATIONS[population]
-    if effect == "missing":
-        start = MISSING[population]
-        cuts = special.ndtri(np.array([start, start + theta]))
-        x = np.where(rows.first <= cuts[0], np.nan, 0.0), np.where(rows.second <= cuts[1], np.nan, 0.0)
-        bins = NumericBins((0.0,), True, 0.0, 0.0, 0.0)
-        one, two = (numeric_counts("x", v, bins, b) for v, b in zip(x, rows.buckets, strict=True))
-        return one, two
+    if p.effects == ("missing",):
+        gone = rows.first <= special.ndtri(MISSING[population])
+        return numeric_counts("x", np.where(gone, np.nan, 0.0), NumericBins((0.0,), True, 0.0, 0.0, 0.0), rows.buckets[0])
     if p.names is None:
-        reference = numeric_reference("x", p.value(rows.first), rows.buckets[0])
-        assert isinstance(reference.bins, NumericBins)
-        x = p.value(p.moved(rows.second, theta))
-        if effect == "range":
-            # The highest rows of the variate leave the range, so that units do it together.
-            x = np.where(rows.second > special.ndtri(1 - theta), np.inf, p.value(rows.second)) if theta > 0 else x
-            x = np.where(np.isinf(x), reference.bins.high + 1, x)
-        return reference, numeric_counts("x", x, reference.bins, rows.buckets[1])
-    names = (*p.names, "never seen")
-    reference = category_reference("x", p.value(rows.first), names, rows.buckets[0])
-    assert isinstance(reference.bins, CategoryBins)
-    codes = p.value(rows.second if effect == "new" else p.moved(rows.second, theta))
-    if effect == "new":
-        codes = np.where(rows.second > special.ndtri(1 - theta), len(p.names), codes) if theta > 0 else codes
-    return reference, category_counts("x", codes, names, reference.bins, rows.buckets[1])
+        return numeric_reference("x", p.value(rows.first), rows.buckets[0])
+    return category_reference("x", p.value(rows.first), (*p.names, "never seen"), rows.buckets[0])
+
+
+def draw_production(population: str, rows: Rows, theta: float, effect: str, reference: ColumnCounts) -> ColumnCounts:
+    p, bins, bucket = POPULATIONS[population], reference.bins, rows.buckets[1]
+    z = rows.second
+    if isinstance(bins, CategoryBins):
+        assert p.names is not None
+        codes = p.value(z if effect == "new" else p.moved(z, theta))
+        if effect == "new" and theta > 0:
+            codes = np.where(z > special.ndtri(1 - theta), len(p.names), codes)
+        return category_counts("x", codes, (*p.names, "never seen"), bins, bucket)
+    assert isinstance(bins, NumericBins)
+    if effect == "missing":
+        x = np.where(z <= special.ndtri(MISSING[population] + theta), np.nan, 0.0)
+    elif effect == "range":
+        # The highest rows of the variate leave the range, so that units do it together.
+        x = np.asarray(p.value(z), dtype=np.float64)
+        x = np.where(z > special.ndtri(1 - theta), bins.high + 1, x) if theta > 0 else x
+    else:
+        x = np.asarray(p.value(p.moved(z, theta)), dtype=np.float64)
+    return numeric_counts("x", x, bins, bucket)
 
 
 # ------------------------------------------------------------------ the truth
@@ -340,20 +352,36 @@ def true_share(key: str, population: str, a: ColumnCounts, theta: float) -> floa
 # ------------------------------------------------------------------ misses
 
 
-def estimates_of(key: str, a: ColumnCounts, b: ColumnCounts) -> Iterator[tuple[str, Estimate | Distance]]:
-    rows = tuple(c.counts.sum(axis=1) + c.missing for c in (a, b))
+def measure(key: str, a: ColumnCounts, b: ColumnCounts) -> Estimate | Distance | None:
+    """One effect as the check measures it; None where it says that there is too little."""
     if key == "missing":
-        yield from ((e.kind.key, e) for e in drift._missing(a, b, (rows[0], rows[1])))
-    elif key == "new":
-        yield from ((e.kind.key, e) for e in drift._new(a, b))
-    elif drift._too_little(a, b):
-        return
-    else:
-        for name, d in drift._numeric(a, b) if a.kind == "numeric" else drift._categorical(a, b):
-            if isinstance(d, Distance):
-                yield name, d
-        if key == "range":
-            yield from ((e.kind.key, e) for e in drift._range(a, b))
+        rows = tuple(c.counts.sum(axis=1) + c.missing for c in (a, b))
+        return drift._missing(a, b, (rows[0], rows[1]))[0]
+    if drift._too_little(a, b):
+        return None
+    if key in SHARES:
+        return (drift._new if key == "new" else drift._range)(a, b)[0]
+    fine = distances.pair(a.counts, b.counts)
+    if np.count_nonzero(fine.pooled) == 1:
+        return None
+    groups = grouping(key, a, b)
+    both = fine if groups is None else fine.grouped(groups)
+    if both.p.size == 1:
+        return None
+    if key == "wasserstein":
+        assert isinstance(a.bins, NumericBins)
+        if a.bins.scale == 0:
+            return None
+        return distances.wasserstein(both, np.array(a.bins.edges), a.bins.scale, discrete=a.bins.discrete)
+    return BUILD[key](both)
+
+
+BUILD = {
+    "psi": distances.psi,
+    "js": distances.jensen_shannon,
+    "ks": distances.kolmogorov_smirnov,
+    "linf": distances.l_infinity,
+}
 
 
 def judge(e: Estimate | Distance, truth: float, margin: float) -> dict[str, int]:
@@ -377,10 +405,13 @@ def judge(e: Estimate | Distance, truth: float, margin: float) -> dict[str, int]
     return out | {"alarm": int(verdict == "alarm"), "ok": int(verdict == "ok")}
 
 
-def verify(d: Distance, truth: float) -> None:
-    """The tail functions and the ends of the interval must tell the same."""
+def verify(key: str, a: ColumnCounts, b: ColumnCounts, d: Distance, truth: float) -> None:
+    """The check must come to the same interval, and its ends must tell the same as the tail functions."""
+    checked = next(e for e in drift._distribution(a, b) if e.kind.key == key)
+    assert checked.interval is not None
     for alpha in ALPHAS:
         low, high = d.interval(alpha, alpha)
+        assert checked.interval(alpha, alpha) == (low, high), key
         told = judge(d, truth, 1.0)
         if abs(low - truth) > 1e-8:
             assert (low > truth) == bool(told[f"low {alpha}"]), (d.kind, "low", alpha, low, truth, d.value)
@@ -391,29 +422,23 @@ def verify(d: Distance, truth: float) -> None:
 def do(task: Task) -> dict[str, dict[str, int]]:
     rng = seed_of(task)
     population, setting = task["population"], SETTINGS[task["setting"]]
-    wanted = task["effects"]
     out: dict[str, dict[str, int]] = {}
     for repeat in range(task["repeats"]):
+        rows = draw_rows(rng, setting)
+        a = draw_reference(population, rows)
         for multiple in MULTIPLES:
-            rows = draw_rows(rng, setting)
-            done: dict[float, dict[str, Estimate | Distance]] = {}
-            columns: dict[float, tuple[ColumnCounts, ColumnCounts]] = {}
-            for key in wanted:
+            for key in task["effects"]:
                 theta = theta_for(population, key, multiple * MARGIN[key])
-                tag = theta if key in SHAPES else -1.0
-                if tag not in done:
-                    columns[tag] = draw_columns(population, rows, theta, key, rng)
-                    done[tag] = dict(estimates_of(key, *columns[tag]))
-                a, b = columns[tag]
+                b = draw_production(population, rows, theta, key, a)
                 cell = out.setdefault(f"{key}|{multiple}", {})
-                if key not in done[tag]:
+                e = measure(key, a, b)
+                if e is None:
                     cell["nothing"] = cell.get("nothing", 0) + 1
                     continue
-                e = done[tag][key]
                 if isinstance(e, Distance):
                     truth = truth_of(key, population, a, b, e, theta)
                     if repeat == 0 and task["block"] == 0:
-                        verify(e, truth)
+                        verify(key, a, b, e, truth)
                 else:
                     truth = true_share(key, population, a, theta)
                 for name, count in judge(e, truth, MARGIN[key]).items():

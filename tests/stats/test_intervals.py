@@ -76,9 +76,9 @@ def test_a_share_has_the_jeffreys_interval(drawn: tuple[int, int], alpha: float)
 
 @pytest.mark.parametrize(("hits", "low", "high"), [(2, 0.065, 0.648), (3, 0.139, 0.766), (4, 0.234, 0.861)])
 def test_a_share_as_printed_by_brown_cai_and_dasgupta(hits: int, low: float, high: float) -> None:
-    """Table 5 of Brown, Cai & DasGupta (2001), n = 7, at 95 %."""
+    """Table 5 of Brown, Cai & DasGupta (2001), n = 7, at 95 %, to one unit of the last place."""
     i = share(hits, 7, 0.025, 0.025)
-    assert (round(i.low, 3), round(i.high, 3)) == (low, high)
+    assert (i.low, i.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
 
 
 @given(counts, alphas, alphas, st.floats(0.2, 30), st.floats(2, 500))
@@ -221,17 +221,32 @@ def test_the_error_of_each_end_of_a_change_and_its_power(
 ) -> None:
     """At true changes of zero, half the margin, the margin and twice the margin (0.1): at most 2 points over nominal.
 
-    At a small error rate: at most half as much again. Beside it the power against a change that
-    can be seen with so many rows: at least that of the exact normal test less 5 points.
+    At a small error rate: at most half as much again.
     """
     false_alarm, false_ok, _ = errors_of_change(m, n, p, p + change, alpha, 0.1)
     allowed = min(alpha + 0.02, 1.5 * alpha)
     assert false_alarm <= allowed
     assert false_ok <= allowed
-    seen = p + 0.35
-    power = errors_of_change(m, n, p, seen, alpha, 0.1)[2]
-    se = math.sqrt(p * (1 - p) / m + seen * (1 - seen) / n)
-    assert power >= stats.norm.sf(stats.norm.isf(alpha) - 0.25 / se) - 0.05
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.0005])
+@pytest.mark.parametrize(("m", "n"), [(100, 100), (400, 100), (200, 50)])
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
+def test_the_power_against_a_change_beyond_the_margin(alpha: float, m: int, n: int, p: float) -> None:
+    """A rise of .35 against a margin of .1: within 5 points of the best test that is told the share of the reference.
+
+    That test alarms where the difference is above its exact 1 - alpha quantile at the margin. At
+    a small error rate not being told costs more: within 15 points.
+    """
+    hits = np.arange(n + 1)[None, :] / n - np.arange(m + 1)[:, None] / m
+    at_margin, beyond = (
+        np.outer(stats.binom.pmf(range(m + 1), m, p), stats.binom.pmf(range(n + 1), n, p + c)) for c in (0.1, 0.35)
+    )
+    order = np.argsort(-hits, axis=None, kind="stable")
+    best = float(beyond.ravel()[order][np.cumsum(at_margin.ravel()[order]) <= alpha].sum())
+    power = errors_of_change(m, n, p, p + 0.35, alpha, 0.1)[2]
+    assert best > 0.4
+    assert power >= best - (0.05 if alpha == 0.05 else 0.15)
 
 
 @given(counts, counts, st.floats(0.001, 0.5), st.floats(1e-4, 0.4))
@@ -360,9 +375,9 @@ def test_the_logit_interval_stays_inside_0_1_and_mirrors(
 
 
 def test_the_logit_interval_of_an_auc() -> None:
-    """An AUC of .95 with se .02 is [.892, .978] on the logit scale and would pass 1 with three standard errors."""
+    """An AUC of .95 with se .02 is [.893, .977] on the logit scale and would pass 1 with three standard errors."""
     i = logit_scale(0.95, 0.02, math.inf, 0.025, 0.025)
-    assert (round(i.low, 3), round(i.high, 3)) == (0.892, 0.978)
+    assert (round(i.low, 3), round(i.high, 3)) == (0.893, 0.977)
     assert logit_scale(0.95, 0.02, math.inf, 0.001, 0.001).high < 1 < symmetric(0.95, 0.02, math.inf, 0.001, 0.001).high
 
 
@@ -387,7 +402,12 @@ def test_inverting_the_normal_test_gives_the_normal_interval(x: float, low: floa
 def test_inverting_the_poisson_test_gives_garwood_s_interval(count: int, low: float, high: float) -> None:
     """Garwood (1936): chi-square quantiles."""
     found = invert(
-        lambda t: float(stats.poisson.sf(count - 1, t)), lambda t: float(stats.poisson.cdf(count, t)), count, 1e4, low, high
+        lambda t: float(stats.poisson.sf(count - 1, t)),
+        lambda t: float(stats.poisson.cdf(count, t)),
+        count,
+        100.0,
+        low,
+        high,
     )
     expected = (stats.chi2.ppf(low, 2 * count) / 2, stats.chi2.isf(high, 2 * count + 2) / 2)
     assert found == pytest.approx(expected, rel=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,8 @@ from afterlaunch.checks.rows import (
 )
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
-from afterlaunch.stats.shares import Excess, Share, counted, p_value
+from afterlaunch.stats.clustered import Share, counted, p_value
+from afterlaunch.stats.intervals import ENOUGH_GROUPS, Interval, Shares, share, shares
 
 Ints = NDArray[np.int64]
 
@@ -105,25 +107,32 @@ def run(evidence: Evidence) -> list[Estimate]:
     return found
 
 
-def _estimate(kind: EffectKind, name: str, excess: Excess, **more: Any) -> Estimate:
+def _estimate(kind: EffectKind, name: str, both: Shares, what: str, **more: Any) -> Estimate:
+    """How much more of production than of the reference has a property."""
+    clustered = np.isfinite(both.df)
     return Estimate(
         "availability",
         kind,
         name,
-        excess.value,
-        excess.interval,
-        n=int(excess.production.rows),
-        method=_method(excess),
-        rows_needed=excess.rows_needed,
-        binding="units_too_few" if excess.production.df <= 0 or excess.reference.df <= 0 else "reference_too_small",
-        p_value=lambda margin: p_value(excess.interval, margin),
+        both.change(0.25, 0.25).value,
+        lambda low, high: _ends(both, low, high),
+        n=int(both.rows[1]),
+        method="difference of two Jeffreys intervals" + (", design effect from groups of units" if clustered else ""),
+        rows_needed=both.rows_needed,
+        binding="units_too_few" if clustered and both.df < ENOUGH_GROUPS - 1 else "reference_too_small",
+        p_value=both.p_value,
+        table=_table(name, what, {"reference": _of(both, 0), "production": _of(both, 1)}),
         **more,
     )
 
 
-def _method(excess: Excess) -> str:
-    clustered = np.isfinite(excess.production.df)
-    return "difference of two Jeffreys intervals" + (" with a design effect from groups of units" if clustered else "")
+def _ends(both: Shares, low: float, high: float) -> tuple[float, float]:
+    found = both.change(low, high)
+    return max(-1.0, found.low), min(1.0, found.high)
+
+
+def _of(both: Shares, table: int) -> Interval:
+    return both.of(table, 0.05, 0.05)
 
 
 def _missing(evidence: Evidence, name: str) -> Estimate:
@@ -133,24 +142,27 @@ def _missing(evidence: Evidence, name: str) -> Estimate:
     after = evidence.production.columns.get(name) if evidence.production is not None else None
     total = evidence.production.total if evidence.production is not None else 0
     if not there:
-        # A fact about the table's schema: every row lacks it, whatever the units are.
-        excess = Excess(Share(0, 0, 1.0), Share(total, total))
+        # A fact about the table: every row lacks it, and the interval is about rows to come.
+        rows = {"production": share(total, total, 0.05, 0.05)} if total else {}
+        if before is not None and before.rows:
+            rows = {"reference": share(int(before.missing.sum()), before.rows, 0.05, 0.05), **rows}
+        gone = Share(total, total)
         return Estimate(
             "availability",
             MISSING,
             name,
             1.0,
-            lambda low, high: (_all_of(total).interval(low, high).low, 1.0),
+            gone.interval,
             say=lambda e, v: (
-                f"Production has no column {name!r}, which the model learnt from: 100 % of its rows lack it."
+                f"100 % of production rows lack {name!r}: production has no such column, and the model learnt from it."
             ),
             action=f"Log {name!r} in production if it is known when the model predicts; else retrain without it.",
             n=total,
             method="Jeffreys interval",
-            p_value=lambda m: p_value(lambda a, b: (_all_of(total).interval(a, b).low, 1.0), m),
-            table=_table(name, [("reference", _share(before)), ("production", excess.production)]),
+            p_value=gone.p_value,
+            table=_table(name, "share missing", rows),
         )
-    if after is None or before is None:
+    if after is None or before is None or evidence.reference is None or evidence.production is None:
         return Estimate(
             "availability",
             MISSING,
@@ -161,38 +173,24 @@ def _missing(evidence: Evidence, name: str) -> Estimate:
             may_alarm=False,
             sentence=f"Missing values of {name!r} were not counted.",
         )
-    excess = Excess(_share(before), _share(after))
+    both = shares((before.missing, after.missing), (evidence.reference.rows, evidence.production.rows))
 
     def say(effect: Effect, verdict: Verdict) -> str:
-        now, then = percent(excess.production.value), percent(excess.reference.value)
+        then, now = (percent(_of(both, table).value) for table in (0, 1))
         return f"{now} of production rows have no value of {name!r}, against {then} of the reference."
 
     return _estimate(
         MISSING,
         name,
-        excess,
+        both,
+        "share missing",
         say=say,
         action=f"Find out why {name!r} is empty in production; until then scores on those rows are untested.",
-        table=_table(name, [("reference", excess.reference), ("production", excess.production)]),
     )
 
 
-def _all_of(total: int) -> Share:
-    return Share(total, total) if total else Share(0, 0)
-
-
-def _share(counts: Any) -> Share:
-    if counts is None:
-        return Share(0, 0)
-    return counted(counts.missing, counts.missing + counts.counts.sum(axis=1))
-
-
-def _table(name: str, rows: list[tuple[str, Share]], what: str = "share missing") -> Json:
-    shown = []
-    for label, one in rows:
-        if one.rows > 0:
-            i = one.interval(0.05, 0.05)
-            shown.append({"name": label, "value": i.value, "low": i.low, "high": i.high})
+def _table(name: str, what: str, rows: Mapping[str, Interval]) -> Json:
+    shown = [{"name": label, "value": i.value, "low": i.low, "high": i.high} for label, i in rows.items()]
     return {"kind": "intervals", "title": f"{name}: {what}", "unit": "share", "rows": shown}
 
 
@@ -202,18 +200,18 @@ class _Modal:
 
     Attributes:
         value: The value.
-        excess: Its share in production beyond that in the reference.
+        both: Its share in the reference and in production.
         default: Whether it stands for "no value".
     """
 
     value: float | str
-    excess: Excess
+    both: Shares
     default: bool
 
     @property
     def new(self) -> bool:
         """Whether the reference lacks it."""
-        return self.excess.reference.hits == 0
+        return self.both.hits[0] == 0
 
 
 def _one_valued(evidence: Evidence, features: list[str]) -> list[Estimate]:
@@ -234,12 +232,11 @@ def _one_valued(evidence: Evidence, features: list[str]) -> list[Estimate]:
         modal = _modal(ref, prod, group)
         if modal is None:
             continue
-        share = modal.excess.production.value
-        rest = 1 - modal.excess.reference.value
-        constant = share >= (ALMOST_ALL if modal.default else CONSTANT_FROM)
+        then, now = (_of(modal.both, table).value for table in (0, 1))
+        constant = now >= (ALMOST_ALL if modal.default else CONSTANT_FROM)
         # Half of what told rows apart must be gone; less is as likely a change of the world.
-        filled = modal.default and share >= MOSTLY and 1 - share <= 0.5 * rest
-        if modal.excess.value < WORTH or not (constant or filled):
+        filled = modal.default and now >= MOSTLY and 1 - now <= 0.5 * (1 - then)
+        if now - then < WORTH or not (constant or filled):
             continue
         in_order = order(before.frame, evidence.roles) if in_order is None else in_order
         pace = steadiness(text_codes(ref, ref)[0][in_order])
@@ -258,24 +255,18 @@ def _modal(ref: pl.Series, prod: pl.Series, group: tuple[Ints | None, Ints | Non
     if float((valid == value).sum()) < MOSTLY * len(valid):
         return None
 
-    def share(column: pl.Series, g: Ints | None) -> Share:
-        known = column.is_not_null().to_numpy().astype(np.int64)
-        hits = (column == value).fill_null(False).to_numpy().astype(np.int64)
-        return counted(per_group(hits, g), per_group(known, g))
-
-    return _Modal(value, Excess(share(a, group[0]), share(b, group[1])), fills_in(value, a.drop_nulls()))
+    hits, known = [], []
+    for column, g in zip((a, b), group, strict=True):
+        known.append(per_group(column.is_not_null().to_numpy().astype(np.int64), g))
+        hits.append(per_group((column == value).fill_null(False).to_numpy().astype(np.int64), g))
+    return _Modal(value, shares((hits[0], hits[1]), (known[0], known[1])), fills_in(value, a.drop_nulls()))
 
 
 def _say_modal(name: str, modal: _Modal, steady: bool, changes: float, sample: int | None) -> Estimate:
-    now, then, value = (
-        percent(modal.excess.production.value),
-        percent(modal.excess.reference.value),
-        quoted(modal.value),
-    )
+    then, now = (percent(_of(modal.both, table).value) for table in (0, 1))
+    value = quoted(modal.value)
     start = f"{now} of production's values of {name!r} are {value}, against {then} in the reference"
-    table = _table(
-        name, [("reference", modal.excess.reference), ("production", modal.excess.production)], f"share of {value}"
-    )
+    what = f"share of {value}"
     if steady:
         sentence = (
             f"{start}; that is no fault by itself, because {name!r} follows time: in the reference, "
@@ -284,10 +275,10 @@ def _say_modal(name: str, modal: _Modal, steady: bool, changes: float, sample: i
         return _estimate(
             STEADY,
             name,
-            modal.excess,
+            modal.both,
+            what,
             say=lambda e, v: sentence,
             sample=sample,
-            table=table,
             primary=False,
             may_alarm=False,
         )
@@ -298,9 +289,7 @@ def _say_modal(name: str, modal: _Modal, steady: bool, changes: float, sample: i
         if modal.default
         else f"Find out why {name!r} has stopped varying; the model can tell nothing from it in production."
     )
-    return _estimate(
-        kind, name, modal.excess, say=lambda e, v: f"{start}{why}.", action=action, sample=sample, table=table
-    )
+    return _estimate(kind, name, modal.both, what, say=lambda e, v: f"{start}{why}.", action=action, sample=sample)
 
 
 def _late(evidence: Evidence, features: tuple[str, ...]) -> list[Estimate]:
@@ -312,7 +301,7 @@ def _late(evidence: Evidence, features: tuple[str, ...]) -> list[Estimate]:
     group = groups(evidence)
     found = []
     for name in features:
-        shares: dict[str, tuple[Share, str, bool]] = {}
+        found_in: dict[str, tuple[Share, str, bool]] = {}
         for (label, sample), g in zip(samples, group, strict=True):
             if sample is None or time not in sample.frame.columns or sample.rows == 0:
                 continue
@@ -321,9 +310,9 @@ def _late(evidence: Evidence, features: tuple[str, ...]) -> list[Estimate]:
                 continue
             both = later(sample.frame[column], sample.frame[time])
             if both is not None and both[1].sum():
-                shares[label] = (counted(per_group(both[0], g), per_group(both[1], g)), column, sample.whole)
-        if shares:
-            found.append(_say_late(name, shares, samples[1][1].rows if samples[1][1] is not None else 0))
+                found_in[label] = (counted(per_group(both[0], g), per_group(both[1], g)), column, sample.whole)
+        if found_in:
+            found.append(_say_late(name, found_in, samples[1][1].rows if samples[1][1] is not None else 0))
     return found
 
 
@@ -339,14 +328,13 @@ def _time_column(evidence: Evidence, name: str, frame: pl.DataFrame) -> str | No
     return None
 
 
-def _say_late(name: str, shares: dict[str, tuple[Share, str, bool]], n: int) -> Estimate:
-    worst = max(shares, key=lambda label: shares[label][0].value)
-    one, column, whole = shares[worst]
+def _say_late(name: str, found_in: Mapping[str, tuple[Share, str, bool]], n: int) -> Estimate:
+    worst = max(found_in, key=lambda label: found_in[label][0].value)
+    one, column, whole = found_in[worst]
 
     # The worse of two tables is reported, so each end carries half of its error rate.
     def ends(low: float, high: float) -> tuple[float, float]:
-        i = one.interval(low / len(shares), high / len(shares))
-        return i.low, i.high
+        return one.interval(low / len(found_in), high / len(found_in))
 
     def say(effect: Effect, verdict: Verdict) -> str:
         return (
@@ -370,8 +358,12 @@ def _say_late(name: str, shares: dict[str, tuple[Share, str, bool]], n: int) -> 
         method="Jeffreys interval; the worse of the tables that have times",
         sample=None if whole else int(one.rows),
         p_value=lambda margin: p_value(ends, margin),
-        table=_table(name, [(label, s[0]) for label, s in shares.items()], "share known too late"),
+        table=_table(name, "share known too late", {label: _alone(s[0]) for label, s in found_in.items()}),
     )
+
+
+def _alone(one: Share) -> Interval:
+    return Interval(one.value, *one.interval(0.05, 0.05))
 
 
 def _one_table_only(evidence: Evidence) -> list[Estimate]:

@@ -28,7 +28,7 @@ CATEGORIES = 50
 
 KINDS = (
     EffectKind("psi", "PSI", "PSI", 0.1, "up", "0.1 is the customary border between no and some change (Siddiqi 2006)"),
-    EffectKind("js", "Jensen-Shannon distance", "distance", 0.1, "up", "the customary threshold of monitoring tools"),
+    EffectKind("js", "Jensen-Shannon distance", "", 0.1, "up", "the customary threshold of monitoring tools"),
     EffectKind(
         "ks", "Kolmogorov-Smirnov distance", "share", 0.1, "up", "a tenth of the rows on the other side of some value"
     ),
@@ -63,6 +63,7 @@ _ACTION = {
     "new": "Decide what the model does with categories it has never seen; retrain once there are outcomes for them.",
     "range": "Check the unit and the source of the column; clip or retrain if the values are real.",
     "type": "Restore the type that the model was trained with, or convert before scoring.",
+    "gone": "Find where it gets lost between source and model; if it is no feature, give it its role, such as outcome.",
     "added": "Nothing to do unless the column was meant for the model.",
 }
 
@@ -76,7 +77,7 @@ def run(evidence: Evidence) -> list[Estimate]:
     out: list[Estimate] = []
     for name in columns:
         if name not in production.kinds:
-            out.append(_whole(name, "missing", production.total, f"{name!r} is not in the production table at all"))
+            out.append(_whole(name, "missing", production.total, f"production has no column {name!r}", action="gone"))
         elif (new := production.kinds[name]) != (old := reference.kinds[name]) and production.columns[name].valid:
             out.append(_whole(name, "type", production.total, f"{name!r} was {old} and is {new} in production"))
             out += _missing(reference.columns[name], production.columns[name], (reference.rows, production.rows))
@@ -386,7 +387,7 @@ def _share(
     )
 
 
-def _whole(name: str, key: str, rows: int, sentence: str, *, inform: bool = False) -> Estimate:
+def _whole(name: str, key: str, rows: int, sentence: str, *, action: str = "", inform: bool = False) -> Estimate:
     """A change that concerns every row by construction of the table."""
     if rows == 0:
         return Estimate(
@@ -403,8 +404,8 @@ def _whole(name: str, key: str, rows: int, sentence: str, *, inform: bool = Fals
         subject=name,
         value=1.0,
         interval=interval,
-        say=lambda e, v: f"{estimate(e)} of the rows are affected: {sentence}.",
-        action=_ACTION[key],
+        say=lambda e, v: f"All {rows:,} rows are affected: {sentence}.",
+        action=_ACTION[action or key],
         n=rows,
         method="Jeffreys interval",
         primary=not inform,

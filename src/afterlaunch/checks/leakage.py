@@ -35,8 +35,8 @@ from afterlaunch.checks.rows import (
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.stats.association import Determined, Power, determined, power
+from afterlaunch.stats.clustered import Share, p_value
 from afterlaunch.stats.retention import Loss, kept_spread, smoothness
-from afterlaunch.stats.shares import Share, p_value
 
 Ints = NDArray[np.int64]
 
@@ -110,7 +110,8 @@ def run(evidence: Evidence) -> list[Estimate]:
         return [
             _undecided("no_outcome", f"The outcome {roles.outcome!r} holds lists or records, not single values.", False)
         ]
-    features = [c for c in roles.features_of(sample.frame.columns) if is_plain(sample.frame[c])]
+    names = roles.features_of(evidence.reference_kinds or sample.frame.columns)
+    features = [c for c in names if c in sample.frame.columns and is_plain(sample.frame[c])]
     prepared = prepare(evidence, max(1, len(features)))
     if prepared is None:
         return [
@@ -410,7 +411,7 @@ def _identifier(name: str, column: pl.Series, codes: Ints, drawn: int | None) ->
             IDENTIFIER,
             name,
             one.value,
-            lambda low, high: (one.interval(low, high).low, one.interval(low, high).high),
+            one.interval,
             say=lambda e, v: (
                 f"{percent(one.value)} of rows have a value of {name!r} of their own: it names rows, to be memorised only."
             ),

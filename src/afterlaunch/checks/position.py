@@ -57,7 +57,7 @@ def _used(evidence: Evidence) -> list[Estimate]:
     if sample is None or sample.rows == 0:
         return []
     frame = sample.frame
-    features = roles.features_of(frame.columns)
+    features = [f for f in roles.features_of(evidence.reference_kinds or frame.columns) if f in frame.columns]
     place = roles.position if roles.position in frame.columns else None
     found = []
     if roles.position is not None and roles.position in features:
@@ -97,7 +97,7 @@ def _standing_in(
         best.append((value, name, way, n))
     close = [b for b in best if b[0] >= CLOSE]
     shown = close or ([] if any_found else [max(best)])
-    return [_say_used(name, value, n, sample, f"has it {way}") for value, name, way, n in shown]
+    return [_say_used(name, value, n, sample, way) for value, name, way, n in shown]
 
 
 def _correlations(ranks: pl.DataFrame) -> Floats:
@@ -145,7 +145,7 @@ def _say_used(name: str, value: float, n: float, sample: Sample, how: str) -> Es
 
     def say(effect: Effect, verdict: Verdict) -> str:
         if math.isinf(n):
-            return f"{name!r} {how}, and a feature of the model; a place is not known before the ranking."
+            return f"{name!r} {how}, and is a feature of the model; a place is not known before the ranking."
         text = f"Rank correlation {effect.value:.2f} with the position: {name!r} {how}"
         return text + (
             ", and the model has it as a feature." if verdict is Verdict.ALARM else "; no feature comes closer."

@@ -8,8 +8,7 @@ from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.checks.rows import percent
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
-from afterlaunch.stats.intervals import rows_for
-from afterlaunch.stats.shares import Share, counted, p_value
+from afterlaunch.stats.clustered import Share, counted
 
 MISMATCH = EffectKind(
     "mismatch",
@@ -71,7 +70,7 @@ def run(evidence: Evidence) -> list[Estimate]:
             UNMATCHED,
             "",
             alone.value,
-            lambda a, b: (alone.interval(a, b).low, alone.interval(a, b).high),
+            alone.interval,
             say=lambda e, v: (
                 f"{percent(alone.value)} of production rows are not in the reference, "
                 f"and {pairs.only_reference:,} rows of the "
@@ -87,14 +86,6 @@ def run(evidence: Evidence) -> list[Estimate]:
 
 
 def _mismatch(name: str, one: Share, missing: int, examples: tuple[tuple[str, str, str], ...]) -> Estimate:
-    def ends(low: float, high: float) -> tuple[float, float]:
-        i = one.interval(low, high)
-        return i.low, i.high
-
-    def rows_needed(margin: float, alpha: float) -> int | None:
-        # With no mismatch at all nothing varies: the interval shrinks with rows and groups alone.
-        return rows_for(lambda rows: one.at(0.0, rows).interval(alpha, alpha).high <= margin, 30.0)
-
     def say(effect: Effect, verdict: Verdict) -> str:
         text = f"{percent(one.value)} of {int(one.rows):,} rows in both tables have another {name!r} in production"
         if missing:
@@ -109,14 +100,14 @@ def _mismatch(name: str, one: Share, missing: int, examples: tuple[tuple[str, st
         MISMATCH,
         name,
         one.value,
-        ends,
+        one.interval,
         say=say,
         n=int(one.rows),
         action=f"Compute {name!r} by the same code, from the same source, as of the same time, in training and serving.",
         method="Jeffreys interval" + (" with a design effect from groups of units" if np.isfinite(one.df) else ""),
-        rows_needed=rows_needed,
+        rows_needed=one.rows_needed,
         binding="units_too_few",
-        p_value=lambda margin: p_value(ends, margin),
+        p_value=one.p_value,
         table=_table(name, one, examples),
     )
 
@@ -133,8 +124,8 @@ def _table(name: str, one: Share, examples: tuple[tuple[str, str, str], ...]) ->
             "columns": ["row", "reference", "production"],
             "rows": [list(e) for e in examples],
         }
-    i = one.interval(0.05, 0.05)
-    row = {"name": "production", "value": i.value, "low": i.low, "high": i.high}
+    low, high = one.interval(0.05, 0.05)
+    row = {"name": "production", "value": one.value, "low": low, "high": high}
     return {"kind": "intervals", "title": f"{name}: share of rows with another value", "unit": "share", "rows": [row]}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,31 +55,31 @@ def command(
         console.print()
         _verdict(console, told.review)
         console.print()
-        # As they are, however long: a path that is broken over two lines cannot be copied.
-        _line(console, f"Report: {saved.html}", "bold", whole=True)
-        _line(console, f"Data:   {saved.json}", whole=True)
+        # Not wrapped, however long: a path that is broken over two lines cannot be copied.
+        console.print(f"Report: {saved.html}", style="bold", markup=False, soft_wrap=True)
+        console.print(f"Data:   {saved.json}", markup=False, soft_wrap=True)
 
 
 def _verdict(console: Console, review: Review) -> None:
     """Print the verdict in one line and the worst findings as sentences."""
-    counts = review.counts()
-    said = ", ".join(f"{counts[v]:,} {v.value}" for v in sorted(counts, key=lambda v: v.rank))
-    _line(
-        console,
-        f"Verdict: {review.verdict.value.upper()} ({said}). The worst findings:",
-        f"bold {COLOURS[review.verdict]}",
-    )
+    primary = [f.verdict for f in review.findings if f.primary]
+    said = ", ".join(f"{primary.count(v):,} {v.value}" for v in sorted(Verdict, key=lambda v: v.rank))
+    more = len(review.findings) - len(primary)
+    verdict = f"Verdict: {review.verdict.value.upper()}. Of the findings that count, {said}; {more:,} more inform."
+    _line(console, verdict, f"bold {COLOURS[review.verdict]}")
     for number, finding in enumerate(review.worst(WORST), 1):
-        _line(console, f"{number}. {finding.sentence}")
+        _line(console, finding.sentence, first=f"{number}. ")
         if finding.action:
-            _line(console, f"   → {finding.action}", "dim")
+            _line(console, finding.action, "dim", first="   → ")
 
 
-def _line(console: Console, words: str, style: str = "", whole: bool = False) -> None:
-    """Print words as they are: what looks like markup in them is text."""
-    from rich.text import Text
-
-    console.print(Text(words, style=style), soft_wrap=whole)
+def _line(console: Console, words: str, style: str = "", first: str = "") -> None:
+    """Print words as they are, for what looks like markup in them is text, indented as far as `first` reaches."""
+    rows = textwrap.wrap(
+        first + words, console.width, subsequent_indent=" " * len(first), break_on_hyphens=False, break_long_words=False
+    )
+    for row in rows:
+        console.print(row, style=style, markup=False, no_wrap=True, overflow="ignore", crop=False)
 
 
 def _unwritable(folder: Path, error: OSError) -> InputError:

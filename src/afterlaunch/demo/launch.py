@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -10,44 +10,72 @@ import polars as pl
 
 from afterlaunch.demo.calls import SOURCE
 from afterlaunch.demo.chapter import Chapter, Context, Progress, Told
-from afterlaunch.demo.model import SEED, train
+from afterlaunch.demo.model import SEED, Model, train
 from afterlaunch.questions.launch import launch
 from afterlaunch.roles import Roles
 
-LAUNCHED = datetime(2008, 8, 1)  # noqa: DTZ001 (the bank's own clock; the data name no zone)
+LIVE = datetime(2008, 8, 1)  # noqa: DTZ001 (the bank's own clock; the data name no zone)
 ENDS = datetime(2009, 1, 1)  # noqa: DTZ001
 TESTED = 0.4
 """Share of the calls before the launch on which the model is tested offline."""
 
-KNOWN_AFTER_THE_CALL = "duration"
+LENGTH = "duration"
+"""How long a call took, in seconds: known when it is over."""
+
 ROLES = Roles(id="call_id", time="called_at", score="score", outcome="subscribed", positive="yes")
 
 
-def tell(context: Context, progress: Progress) -> Told:
-    """Train, test offline, launch, let the outcomes come back, and review the launch."""
-    before = context.calls.filter(pl.col("called_at") < LAUNCHED)
-    after = context.calls.filter(pl.col("called_at").is_between(LAUNCHED, ENDS, closed="left"))
+@dataclass(frozen=True)
+class Launched:
+    """A launch: the model and the tables that people have of it.
 
+    Attributes:
+        model: The model that went live.
+        learnt: Calls that it was trained on.
+        offline: Calls of the same months that it was tested on, with its scores.
+        log: Calls since, with its scores and what was known when it gave them.
+        outcomes: How the calls of the log ended.
+    """
+
+    model: Model
+    learnt: pl.DataFrame
+    offline: pl.DataFrame
+    log: pl.DataFrame
+    outcomes: pl.DataFrame
+
+
+def put_live(context: Context) -> Launched:
+    """Train on calls before the launch, test on others of them, then score the calls that follow."""
+    before = context.calls.filter(pl.col("called_at") < LIVE)
+    after = context.calls.filter(pl.col("called_at").is_between(LIVE, ENDS, closed="left"))
     held_out = np.random.default_rng(SEED).permutation(before.height) < round(TESTED * before.height)
     learnt, offline = before.filter(~held_out), before.filter(held_out)
-    features = ROLES.features_of(context.calls.columns)
-    progress("training the bank's model")
-    model = train(learnt, features, outcome="subscribed", positive="yes")
-    offline = offline.with_columns(score=model.score(offline))
-
+    model = train(learnt, ROLES.features_of(learnt.columns), outcome="subscribed", positive="yes")
     # Before a call nobody knows how long it will be, nor how it ends: the log has neither column.
-    log = after.drop(KNOWN_AFTER_THE_CALL, "subscribed")
-    log = log.with_columns(score=model.score(log))
-    outcomes = after.select("call_id", "subscribed")
-    review = launch(offline, log, outcomes=outcomes, roles=ROLES, predict=model.score, progress=progress)
+    log = after.drop(LENGTH, "subscribed")
+    return Launched(
+        model,
+        learnt,
+        offline.with_columns(score=model.score(offline)),
+        log.with_columns(score=model.score(log)),
+        after.select("call_id", "subscribed"),
+    )
 
+
+def tell(context: Context, progress: Progress) -> Told:
+    """Launch the model, and ask whether it is as good as its offline test said."""
+    progress("training the bank's model")
+    live = put_live(context)
+    review = launch(
+        live.offline, live.log, outcomes=live.outcomes, roles=ROLES, predict=live.model.score, progress=progress
+    )
     done = (
-        f"{_months(before)}: the bank trains a gradient-boosted model on {learnt.height:,} calls, to tell from "
-        f"{len(features)} columns who will subscribe. One of them, {KNOWN_AFTER_THE_CALL!r}, is how long the call took. "
-        f"Another {offline.height:,} calls, drawn at random, are held out for the offline test.",
-        f"{_months(after)}: the model is live and scores {log.height:,} clients before the phone rings, when no call has "
-        f"a {KNOWN_AFTER_THE_CALL} yet, so the log has no such column. The bank calls them all, and the outcomes are "
-        f"joined to the log by 'call_id'.",
+        f"{_months(live.learnt)}: the bank trains a gradient-boosted model on {live.learnt.height:,} calls, to tell "
+        f"from {len(live.model.features)} columns who will subscribe. One of them, {LENGTH!r}, is how long the call "
+        f"took. Another {live.offline.height:,} calls, drawn at random, are held out for the offline test.",
+        f"{_months(live.log)}: the model is live and scores {live.log.height:,} clients before the phone rings, when "
+        f"no call has a length yet, so the log has no {LENGTH!r}. The bank calls them all, and the outcomes are joined "
+        "to the log by 'call_id'.",
     )
     asked = "The question: is the model as good in production as the offline test said, and if not, why?"
     return Told((*done, asked), replace(review, notes=(*done, SOURCE, *review.notes)))

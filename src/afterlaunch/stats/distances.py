@@ -464,8 +464,10 @@ class _Largest:
         return float(np.clip(inside[0] - inside[1], 0.0, 1.0))
 
     def null_quantile(self, probability: float) -> float:
+        if probability == 0.5 and self.noise > 0:
+            return self.noise
         low, high = 0.0, 8 * float(self._sd(0.0).max())
-        for _ in range(24):
+        for _ in range(18):
             middle = (low + high) / 2
             low, high = (middle, high) if self.seeing(middle).upper(0.0) > 1 - probability else (low, middle)
         return high
