@@ -178,6 +178,9 @@ FRAMES: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: pl.DataFrame({"o": pl.Series([1, "x"], dtype=pl.Object)}),
         ["'o'", "mixes types"],
     ),
+    "a lazy frame of no file": (lambda: pl.scan_parquet("no/such.parquet"), ["no/such.parquet", "check the source"]),
+    "a name that is a pattern": (lambda: pl.DataFrame({"^a$": [1]}), ["'^a$'", "rename"]),
+    "a star as a name": (lambda: pl.DataFrame({"*": [1]}), ["'*'", "rename"]),
     "pyarrow with a column twice": (
         lambda: pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]),
         ["two columns 'a'", "rename"],

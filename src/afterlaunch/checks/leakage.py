@@ -331,7 +331,7 @@ def _say_lost(
         loss.interval,
         say=say,
         n=n,
-        action=f"Find out when {name!r} becomes known; after the prediction: retrain without it; before: repair its feed.",
+        action=f"Find out when {name!r} becomes known; if after the prediction, retrain without it, else repair it.",
         method="cross-fitted AUC within blocks of time, offline less production (MOVER)",
         rows_needed=loss.rows_needed,
         binding="reference_too_small",
@@ -413,7 +413,7 @@ def _identifier(name: str, column: pl.Series, codes: Ints, drawn: int | None) ->
             one.value,
             one.interval,
             say=lambda e, v: (
-                f"{percent(one.value)} of rows have a value of {name!r} of their own: it names rows, to be memorised only."
+                f"{percent(one.value)} of rows have a value of {name!r} of their own: it can only be memorised."
             ),
             action=f"Give {name!r} the role `id` or list it under `ignore`; retrain without it if the model reads it.",
             n=n,

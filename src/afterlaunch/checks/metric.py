@@ -252,7 +252,7 @@ def _contrast(
         ]
         if min(c.df for c in both) < LEAST_DF:
             return _DOMINATED, None
-        sides = [contrast.calibrated_side(c.value, c.interval, c.df) for c in both]
+        sides = [contrast.calibrated_side(c) for c in both]
         return Contrast(sides[0], sides[1], 0.0, False, rows[1], curved=True), (both[0], both[1])
     statistic = metric.statistic
     if metric.kind == "macro_f1":

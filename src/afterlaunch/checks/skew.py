@@ -103,7 +103,7 @@ def _mismatch(name: str, one: Share, missing: int, examples: tuple[tuple[str, st
         one.interval,
         say=say,
         n=int(one.rows),
-        action=f"Compute {name!r} by the same code, from the same source, as of the same time, in training and serving.",
+        action=f"Compute {name!r} by the same code, from the same source, as of the same time, in both tables.",
         method="Jeffreys interval" + (" with a design effect from groups of units" if np.isfinite(one.df) else ""),
         rows_needed=one.rows_needed,
         binding="units_too_few",

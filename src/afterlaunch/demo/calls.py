@@ -51,6 +51,9 @@ def call_times(months: Sequence[str], first_year: int = FIRST_YEAR) -> pl.Series
         >>> call_times(["nov", "nov", "dec", "mar"]).dt.to_string("%Y-%m-%d %H:%M").to_list()
         ['2008-11-08 12:00', '2008-11-23 12:00', '2008-12-16 12:00', '2009-03-16 12:00']
     """
+    for name in set(months):
+        if name not in MONTHS:
+            raise ValueError(f"{name!r} is no month; a month is one of {', '.join(MONTHS)}.")
     month = np.array([MONTHS.index(name) for name in months], dtype=np.int64)
     year = first_year + np.cumsum(np.diff(month, prepend=month[:1]) < 0)
     since_1970 = 12 * (year - 1970) + month

@@ -31,6 +31,12 @@ Fetch = Callable[[Sequence[Frame]], list[pl.DataFrame]]
 EXPRESSIONS = 2000
 """Most expressions in one query: engines plan wide queries in more than linear time."""
 
+CELLS = 50_000_000
+"""Most values that one query reads: what an engine holds in memory grows with the columns of a query."""
+
+LEAST_COLUMNS = 4
+"""Columns of one query at least, however long the table is."""
+
 ROWS_FETCHED = 100_000
 """Most rows of one group-by that are fetched; a column with more groups is counted in its frozen values only."""
 
@@ -45,6 +51,7 @@ class Source:
         bucket: Column that holds the bucket of each row, or None when rows are independent.
         fetch: Runs queries.
         scheme: Bucket scheme behind `bucket`; the column's own name when the user made it.
+        rows: Rows of the table; a long table is read a few columns at a time.
         held: The numeric columns (and the bucket) when they are in memory already, to save a reading.
     """
 
@@ -54,6 +61,7 @@ class Source:
     bucket: str | None = None
     scheme: str = SCHEME
     held: pl.DataFrame | None = None
+    rows: int = 0
 
     @property
     def groups(self) -> int:
@@ -165,16 +173,20 @@ def _ask_scalars(
     plans = [[ops.len().cast(ops.Int64).alias("rows")]]
     plans += [_scalar_expressions(ops, index, name, bins.get(name)) for index, name in columns]
     queries: list[list[Any]] = [[]]
+    width, most = 0, max(LEAST_COLUMNS, CELLS // max(source.rows, 1))
     for expressions in plans:
-        if len(queries[-1]) + len(expressions) > EXPRESSIONS:
+        if len(queries[-1]) + len(expressions) > EXPRESSIONS or width >= most:
             queries.append([])
+            width = 0
         queries[-1] += expressions
+        width += 1
     asked = [frame.group_by(source.bucket).agg(q) if source.bucket else frame.select(q) for q in queries if q]
     _collect(source, [nw.from_native(f) if local else f for f in asked], found)
 
 
 def _collect(source: Source, frames: Sequence[Frame], found: dict[str, Any]) -> None:
-    for result in source.fetch(frames):
+    for frame in frames:
+        result = source.fetch([frame])[0]
         where = result[source.bucket].to_numpy() if source.bucket else np.zeros(result.height, dtype=np.int64)
         for name in result.columns:
             if name != source.bucket:

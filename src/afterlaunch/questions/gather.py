@@ -180,7 +180,7 @@ def _source(table: Table, tables: Tables) -> Source:
     def fetch(frames: Sequence[Any]) -> list[pl.DataFrame]:
         return fetch_all(frames, table)
 
-    return Source(table.frame, table.kinds, fetch, tables.bucket, tables.scheme)
+    return Source(table.frame, table.kinds, fetch, tables.bucket, tables.scheme, rows=table.rows())
 
 
 def draw_samples(tables: Tables, most: int = SAMPLE_ROWS) -> tuple[Sample, Sample]:

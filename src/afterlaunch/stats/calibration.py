@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,34 @@ class Calibration:
     _model: _SumOfSquares
 
     def interval(self, alpha_low: float, alpha_high: float) -> Interval:
-        """Interval with the given one-sided errors."""
-        low, high = invert(self._model.upper, self._model.lower, self.value**2, 1.0, alpha_low, alpha_high)
-        return Interval(self.value, min(math.sqrt(low), self.value), max(math.sqrt(high), self.value))
+        """Interval with the given one-sided errors; an end with error one half is the estimate itself."""
+        guess = self.value**2
+        low = high = self.value
+        if alpha_low < 0.5:
+            low = math.sqrt(invert(self._model.upper, lambda _: 0.0, guess, 1.0, alpha_low, 0.5)[0])
+        if alpha_high < 0.5:
+            high = math.sqrt(invert(lambda _: 1.0, self._model.lower, guess, 1.0, 0.5, alpha_high)[1])
+        return Interval(self.value, min(low, self.value), max(high, self.value))
+
+    def expected(self, times: float, value: float, probability: float) -> Calibration:
+        """What would be seen with `times` as many rows at a true error of `value`, at a quantile of the luck.
+
+        Args:
+            times: Rows over the present rows.
+            value: True error.
+            probability: Chance of seeing a smaller error.
+        """
+        m = self._model
+        m = replace(m, null_mean=m.null_mean / times, null_scale=m.null_scale / times, far_scale=m.far_scale / times)
+        low, high = 0.0, (value + 6 * math.sqrt(m.null_mean) + 6 * math.sqrt(m.far_scale)) ** 2
+        for _ in range(60):
+            middle = (low + high) / 2
+            if replace(m, observed=middle).lower(value**2) < probability:
+                low = middle
+            else:
+                high = middle
+        m = replace(m, observed=high)
+        return replace(self, value=math.sqrt(m.estimate), _model=m)
 
 
 @dataclass(frozen=True)
@@ -71,12 +96,26 @@ class _SumOfSquares:
         """P(sum of squares <= observed)."""
         b = self.null_mean
         s = (self.null_scale * b + self.far_scale * theta) / (b + theta)
-        p = float(special.chndtr(self.observed / s, b / s, theta / s))
-        return float(special.stdtr(self.df, special.ndtri(p)))
+        return float(special.stdtr(self.df, _normal_score(self.observed / s, b / s, theta / s)))
 
     def upper(self, theta: float) -> float:
         """P(sum of squares >= observed)."""
         return 1.0 - self.lower(theta)
+
+
+def _normal_score(x: float, k: float, centre: float) -> float:
+    """Normal score of the noncentral chi-square probability below x; by series, or Sankaran's far out.
+
+    Source:
+        Sankaran (1963), Biometrika 50:199-204, for noncentralities from 1,000 on.
+    """
+    if centre < 1000:
+        return float(special.ndtri(special.chndtr(x, k, centre)))
+    mean = k + centre
+    h = 1 - 2 / 3 * mean * (k + 3 * centre) / (k + 2 * centre) ** 2
+    p = (k + 2 * centre) / mean**2
+    m = (h - 1) * (1 - 3 * h)
+    return ((x / mean) ** h - (1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p))) / (h * math.sqrt(2 * p) * (1 + 0.5 * m * p))
 
 
 def equal_mass(weight: Floats, bins: int) -> NDArray[np.intp]:

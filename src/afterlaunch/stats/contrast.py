@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from afterlaunch.stats.intervals import Interval, logit_scale, normal_quantile, share, symmetric, t_quantile
+from afterlaunch.stats.calibration import Calibration
+from afterlaunch.stats.intervals import (
+    Interval,
+    logit_scale,
+    normal_quantile,
+    rows_for,
+    share,
+    symmetric,
+    t_quantile,
+)
 from afterlaunch.stats.resampling import Jackknifed, jackknife
 
 Floats = NDArray[np.float64]
@@ -39,6 +48,8 @@ class Side:
         df: Degrees of freedom of the standard error.
         ends: (alpha_low, alpha_high) -> its interval.
         slope: value -> what the standard error is proportional to as the value changes.
+        expect: (times as many rows, true value) -> a side that is unluckier in one case of five
+            only; None where the standard error says enough.
     """
 
     value: float
@@ -46,6 +57,7 @@ class Side:
     df: float
     ends: Ends
     slope: Callable[[float], float]
+    expect: Callable[[float, float], Side] | None = None
 
     def se_at(self, value: float) -> float:
         """Standard error had the metric another value."""
@@ -101,6 +113,16 @@ class Contrast:
         high = change + _combined(y.high - y.value, x.value - x.low, rho)
         return (math.expm1(low), math.expm1(high)) if self.relative else (low, high)
 
+    def _rows_expected(self, margin: float, alpha: float) -> int | None:
+        expect = self.production.expect
+        assert expect is not None
+
+        def decides(rows: float) -> bool:
+            seen = expect(rows / self.rows, self.reference.value)
+            return self._farthest(self.reference, seen, alpha) <= margin
+
+        return rows_for(decides, start=self.rows, most=1e4 * self.rows)
+
     @staticmethod
     def _farthest(first: Side, second: Side, alpha: float) -> float:
         """The most that second - first can be.
@@ -111,11 +133,15 @@ class Contrast:
         Where the first may be zero it cannot move further, and the score has the law of a
         mixture of chi-squares instead (Self & Liang 1987, JASA 82:605-610, case 7).
         """
-        z = _boundary_quantile(alpha) if first.ends(alpha, 0.5).low <= 0 else normal_quantile(alpha)
+        # Far above zero by its own interval at a much smaller error, it may move either way.
+        z = _boundary_quantile(alpha) if first.ends(alpha / 20, 0.5).low <= 0 else normal_quantile(alpha)
         most = second.value - first.value
         for phi in _ANGLES:
             a, b = (float(special.ndtr(-z * f(phi))) for f in (math.cos, math.sin))
-            most = max(most, second.ends(0.5, a).high - first.ends(b, 0.5).low)
+            low = first.ends(b, 0.5).low
+            most = max(most, second.ends(0.5, a).high - low)
+            if low <= 0:
+                break
         return most
 
     def p_value(self, margin: float, direction: str) -> float:
@@ -127,6 +153,8 @@ class Contrast:
 
         None when the reference alone is too uncertain.
         """
+        if self.production.expect is not None:
+            return self._rows_expected(margin, alpha)
         a, b = self.reference.se, self.production.se_at(self.reference.value)
         if self.relative:
             a, b, margin = a / self.reference.value, b / self.reference.value, math.log1p(margin)
@@ -278,9 +306,14 @@ def share_side(value: float, rows: float, variance: float | None, df: float) -> 
     return Side(value, math.sqrt(binomial * deff), known, ends, lambda v: math.sqrt(max(v * (1 - v), 0.0)))
 
 
-def calibrated_side(value: float, ends: Ends, df: float) -> Side:
-    """A metric that brings its own interval; its standard error is read off the 16 % end."""
-    return Side(value, max(ends(0.16, 0.16).high - value, 0.0), df, ends, lambda v: 1.0)
+def calibrated_side(found: Calibration) -> Side:
+    """A calibration error, which brings its own interval; its standard error is read off the 16 % end."""
+    se = max(found.interval(0.16, 0.16).high - found.value, 0.0)
+
+    def expect(times: float, value: float) -> Side:
+        return calibrated_side(found.expected(times, value, POWER))
+
+    return Side(found.value, se, found.df, cache(found.interval), lambda v: 1.0, expect)
 
 
 # ------------------------------------------------------------------ both tables

@@ -150,7 +150,7 @@ def _require_readable(file: Path, kind: str) -> None:
 
 
 def _parquet(files: list[Path], hive: bool) -> pl.LazyFrame:
-    _require_one_schema(files, pl.read_parquet_schema, "Parquet")
+    _require_one_schema(files, lambda f: pl.scan_parquet(f, glob=False).collect_schema(), "Parquet")
     paths: list[Any] = [str(f) for f in files]
     return pl.scan_parquet(paths, glob=False, hive_partitioning=hive, try_parse_hive_dates=True)
 
@@ -158,7 +158,7 @@ def _parquet(files: list[Path], hive: bool) -> pl.LazyFrame:
 def _arrow(files: list[Path]) -> pl.LazyFrame:
     streams = [f for f in files if _first_bytes(f) != b"ARROW1"]
     if not streams:
-        _require_one_schema(files, pl.read_ipc_schema, "Arrow")
+        _require_one_schema(files, lambda f: pl.scan_ipc(f, glob=False).collect_schema(), "Arrow")
         return pl.scan_ipc([str(f) for f in files], glob=False)
 
     read: dict[Path, pl.DataFrame] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import polars as pl
 from afterlaunch.decide import InputError
 from afterlaunch.tables.files import scan
 from afterlaunch.tables.frames import lazy
-from afterlaunch.tables.table import Frame, Table, kind_of
+from afterlaunch.tables.table import Frame, Table, kind_of, reading
 from afterlaunch.tables.times import with_times
 
 
@@ -43,12 +44,20 @@ def open_table(source: Any, *, name: str) -> Table:
         frame: Frame = nw.from_native(native)
     else:
         frame, label = lazy(source, name)
-    frame = normal(frame)
-    schema = frame.collect_schema()
-    if not schema:
-        raise InputError(f"The {name} table ({label}) has no columns; give a table with at least one.")
+    with reading(f"the {name} table ({label})"):
+        _require_columns(frame.collect_schema().names(), f"the {name} table ({label})")
+        frame = normal(frame)
+        schema = frame.collect_schema()
     kinds = {c: kind_of(t) for c, t in schema.items()}
     return with_times(Table(name, frame, engine_of(frame), tuple(schema), kinds, label))
+
+
+def _require_columns(columns: Sequence[str], which: str) -> None:
+    if not columns:
+        raise InputError(f"T{which[1:]} has no columns; give a table with at least one.")
+    pattern = next((c for c in columns if c == "*" or (c.startswith("^") and c.endswith("$"))), None)
+    if pattern is not None:
+        raise InputError(f"The column {pattern!r} of {which} has a name that stands for several columns; rename it.")
 
 
 def _is_path(source: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,11 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 
+from afterlaunch.decide import InputError
 from afterlaunch.tables.table import Table, fetch, free_name
 
 ROW = "afterlaunch_row"
-CELLS = 100_000_000
+CELLS = 50_000_000
 """Most values that one pass over a local table decodes; of larger ones a few columns are drawn at a time."""
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -132,5 +134,15 @@ def _keep(table: Table, row: str, wanted: Numbers) -> Table:
 
 
 def beside(relation: Any, afterlaunch_rows: Any) -> Any:
-    """A DuckDB relation of rows in memory, on the connection of another relation."""
+    """A DuckDB relation of rows in memory, on the connection of another relation.
+
+    Args:
+        relation: Any relation of that connection.
+        afterlaunch_rows: A Polars frame, or columns as numpy arrays.
+
+    Raises:
+        InputError: For a Polars frame when pyarrow, which DuckDB reads it with, is not there.
+    """
+    if isinstance(afterlaunch_rows, pl.DataFrame) and importlib.util.find_spec("pyarrow") is None:
+        raise InputError("Joining a table to one in DuckDB needs pyarrow; run: pip install 'afterlaunch[arrow]'.")
     return relation.query("afterlaunch_beside", "select * from afterlaunch_rows")

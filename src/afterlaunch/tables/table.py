@@ -166,8 +166,12 @@ def fetch(frame: Frame, *tables: Table) -> pl.DataFrame:
     return fetch_all([frame], *tables)[0]
 
 
+SEPARATE = pl.QueryOptFlags(comm_subplan_elim=False)
+"""Queries over one table share no intermediate result: it would be the whole table, held in memory."""
+
+
 def fetch_all(frames: Sequence[Frame], *tables: Table) -> list[pl.DataFrame]:
-    """Compute several small results at once; Polars then reads each source only once where it can.
+    """Compute several small results at once.
 
     Args:
         frames: As for `fetch`.
@@ -182,7 +186,7 @@ def fetch_all(frames: Sequence[Frame], *tables: Table) -> list[pl.DataFrame]:
     with collecting(*tables):
         natives = [nw.to_native(f) for f in frames]
         lazy = [n for n in natives if isinstance(n, pl.LazyFrame)]
-        done = iter(pl.collect_all(lazy, engine="streaming") if lazy else [])
+        done = iter(pl.collect_all(lazy, engine="streaming", optimizations=SEPARATE) if lazy else [])
         return [
             next(done) if isinstance(n, pl.LazyFrame) else _bring(n, f) for n, f in zip(natives, frames, strict=True)
         ]
@@ -261,6 +265,21 @@ def collecting(*tables: Table) -> Iterator[None]:
         Traceback (most recent call last):
         afterlaunch.decide.InputError: The tables cannot be read: connection reset; check the source and try again.
     """
+    which = " and ".join(f"the {t.name} table ({t.source})" for t in tables) or "the tables"
+    with reading(which):
+        yield
+
+
+@contextlib.contextmanager
+def reading(which: str) -> Iterator[None]:
+    """The same for what is not a `Table` yet.
+
+    Args:
+        which: What is read, such as "the reference table (log.parquet)".
+
+    Raises:
+        InputError: For an engine's error about the data.
+    """
     try:
         yield
     except InputError:
@@ -268,10 +287,6 @@ def collecting(*tables: Table) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, _engine_errors()):
             raise
-        if tables:
-            which = " and ".join(f"the {t.name} table ({t.source})" for t in tables)
-        else:
-            which = "the tables"
         raise InputError(
             f"{which[0].upper()}{which[1:]} cannot be read: {brief(error)}; check the source and try again."
         ) from error
