@@ -145,9 +145,13 @@ def data_folder(given: Path | None) -> Path:
 
 
 def seed_of(task: Mapping[str, Any]) -> np.random.Generator:
-    """A generator that depends on nothing but the task."""
-    digest = hashlib.sha256(json.dumps(task, sort_keys=True).encode()).digest()
+    """A generator that depends on nothing but the task; where the data lie is no part of it."""
+    digest = hashlib.sha256(_name(task).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    return json.dumps({k: v for k, v in task.items() if k != "data"}, sort_keys=True)
 
 
 def fingerprint(study: str) -> str:
@@ -174,22 +178,23 @@ def work(study: str, tasks: Iterable[Task], do: Callable[[Task], Any], jobs: int
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.endswith("}"):
                 entry = json.loads(line)
-                known[json.dumps(entry["task"], sort_keys=True)] = entry["result"]
+                known[_name(entry["task"])] = entry["result"]
     tasks = list(tasks)
-    left = [t for t in tasks if json.dumps(t, sort_keys=True) not in known]
+    left = [t for t in tasks if _name(t) not in known]
     started, shown = time.monotonic(), 0.0
     with path.open("a", encoding="utf-8") as file:
         for done, (task, result) in enumerate(_each(do, left, jobs), 1):
-            file.write(json.dumps({"task": task, "result": result}) + "\n")
+            named = {k: v for k, v in task.items() if k != "data"}
+            file.write(json.dumps({"task": named, "result": result}) + "\n")
             file.flush()
-            known[json.dumps(task, sort_keys=True)] = result
+            known[_name(task)] = result
             spent = time.monotonic() - started
             if sys.stderr.isatty() or spent - shown > 30:
                 shown = spent
                 print(f"\r{study}: {done} of {len(left)} blocks, {spent:.0f} s", end="", file=sys.stderr, flush=True)
     if left:
         print(file=sys.stderr)
-    return [(t, known[json.dumps(t, sort_keys=True)]) for t in tasks]
+    return [(t, known[_name(t)]) for t in tasks]
 
 
 class _Paired:

@@ -70,7 +70,7 @@ def test_the_file_is_found_by_name_and_by_the_environment(folder: Path, monkeypa
 
 
 WRONG: dict[str, tuple[str, dict[str, Any], dict[str, str], list[str]]] = {
-    "no toml": ("alpha = ", {}, {}, ["'afterlaunch.toml'", "not TOML", "line 1"]),
+    "no toml": ("alpha = much\n", {}, {}, ["'afterlaunch.toml'", "not TOML", "line 1"]),
     "unknown key": ("alhpa = 0.1", {}, {}, ["'alhpa'", "'afterlaunch.toml'", "alpha"]),
     "alpha too large": ("alpha = 0.9", {}, {}, ["'alpha'", "afterlaunch.toml", "0.9", "between 0 and 0.5"]),
     "alpha in the environment": ("", {}, {"AFTERLAUNCH_ALPHA": "much"}, ["'alpha'", "environment", "'much'"]),

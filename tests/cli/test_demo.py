@@ -123,7 +123,7 @@ def test_names_are_no_markup_and_nothing_is_cut(chapters: list[Chapter], tmp_pat
     done = CliRunner().invoke(app, ["demo", "--output", str(tmp_path)])
     assert done.exit_code == 0
     assert "1. A [red]title\nIt [bold]happened[/bold].\n" in done.output
-    assert "1. PSI of '[x]' is 0.3.\n   → Look at [/x].\n" in done.output
+    assert "1. PSI of '[x]' is 0.3.\n   To do: Look at [/x].\n" in done.output
     assert "1 alarm, 0 undecided, 0 ok; 0 more inform." in done.output
 
 

@@ -18,7 +18,7 @@ ORDER = [
     {"words"},
     {"decide"},
     {"roles"},
-    {"tables", "profile", "roles_guess"},
+    {"tables", "profile", "roles_guess", "config"},
     {"checks"},
     {"questions"},
     {"report", "release", "events"},

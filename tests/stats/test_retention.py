@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from afterlaunch.stats.association import Power, binned, blocks, power
+from afterlaunch.stats.association import Power, binned, bins_for, blocks, power
 from afterlaunch.stats.retention import Loss, kept_spread, smoothness
 from tests.simulation import at_most
 
@@ -48,7 +48,7 @@ def test_a_column_that_is_gone_loses_all_it_had() -> None:
 
 def drawn(rng: np.random.Generator, rows: int, auc: float) -> Power:
     y = (rng.random(rows) < 0.3).astype(np.int64)
-    x = binned(rng.normal(size=rows) + math.sqrt(2) * float(ndtri(auc)) * y)
+    x = binned(rng.normal(size=rows) + math.sqrt(2) * float(ndtri(auc)) * y, bins_for(float(y.sum())))
     found = power(x, y, blocks(rows, int(y.sum())))
     assert found is not None
     return found

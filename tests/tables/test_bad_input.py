@@ -29,8 +29,8 @@ from afterlaunch.tables import (
     require_same_clock,
 )
 
-NAIVE = dt.datetime(2026, 1, 1)
-AWARE = NAIVE.replace(tzinfo=dt.UTC)
+AWARE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+NAIVE = AWARE.replace(tzinfo=None)
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from afterlaunch.decide import InputError
 from afterlaunch.tables import Table, align_kinds, fetch, fetch_all, free_name, missing, open_table
 
-MOMENT = dt.datetime(2026, 1, 31, 9, 30, 0, 250_000)
+MOMENT = dt.datetime(2026, 1, 31, 9, 30, 0, 250_000, tzinfo=dt.UTC).replace(tzinfo=None)
 
 FRAME = pl.DataFrame(
     {
@@ -195,6 +195,16 @@ def test_files_of_a_glob_share_types(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("n,m\n2.5,7\n")
     table = open_table(str(tmp_path / "*.csv"), name="reference")
     assert fetch(table.frame).rows() == [(1.0, None), (2.5, 7)]
+
+
+@pytest.mark.parametrize("read", [10, 10_000])
+def test_empty_lines_at_the_end_are_no_rows(read: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("afterlaunch.tables.delimited.READ", read)
+    (tmp_path / "a.csv").write_text("n,m\n1,\n2,3\n\n\n", newline="")
+    (tmp_path / "b.csv").write_text("n,m\r\n3,4\r\n\r\n", newline="")
+    (tmp_path / "one.csv").write_text("n\n1\n2\n\n", newline="")
+    assert fetch(open_table(str(tmp_path / "[ab].csv"), name="r").frame).rows() == [(1, None), (2, 3), (3, 4)]
+    assert fetch(open_table(tmp_path / "one.csv", name="r").frame).rows() == [(1,), (2,)]
 
 
 def test_large_text_is_streamed_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,9 +392,12 @@ import duckdb, pandas as pd, polars as pl
 from afterlaunch.roles import Roles
 from afterlaunch.tables import fetch, join_outcomes, open_table, sample
 frame = pd.DataFrame({
-    "id": [1, 2, 3], "x": [1.5, None, 2.0], "c": ["a", None, "b"], "o": pd.Series(["a", None, float("nan")], dtype=object),
-    "k": pd.Categorical(["u", None, "u"]), "n": pd.array([1, None, 3], dtype="Int64"), "b": pd.array([True, None, False], dtype="boolean"),
-    "t": pd.to_datetime(["2026-01-31", None, "2026-02-01"]), "z": pd.to_datetime(["2026-01-31", None, "2026-02-01"], utc=True),
+    "id": [1, 2, 3], "x": [1.5, None, 2.0], "c": ["a", None, "b"],
+    "o": pd.Series(["a", None, float("nan")], dtype=object),
+    "k": pd.Categorical(["u", None, "u"]), "n": pd.array([1, None, 3], dtype="Int64"),
+    "b": pd.array([True, None, False], dtype="boolean"),
+    "t": pd.to_datetime(["2026-01-31", None, "2026-02-01"]),
+    "z": pd.to_datetime(["2026-01-31", None, "2026-02-01"], utc=True),
 })
 table = open_table(frame, name="production")
 print(list(table.kinds.values()))
@@ -394,14 +407,16 @@ other = open_table(duckdb.sql("select 1 as id, 0 as w"), name="outcomes")
 for log, outcomes in ((table, open_table(relation, name="outcomes")), (open_table(relation, name="log"), other)):
     joined, info = join_outcomes(log, outcomes, Roles(id="id", outcome="y" if log is table else "w"))
     print(log.engine, info.rows, info.matched, sample(joined, ["id"], 1, 0).height)
-join_outcomes(open_table(relation, name="log"), open_table(pl.DataFrame({"id": [1], "w": [0]}), name="outcomes"), Roles(id="id", outcome="w"))
+local = open_table(pl.DataFrame({"id": [1], "w": [0]}), name="outcomes")
+join_outcomes(open_table(relation, name="log"), local, Roles(id="id", outcome="w"))
 """
 
 
 def test_pandas_and_duckdb_need_no_pyarrow() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_PYARROW], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == (
-        "afterlaunch.decide.InputError: Joining a table to one in DuckDB needs pyarrow; run: pip install 'afterlaunch[arrow]'."
+        "afterlaunch.decide.InputError: Joining a table to one in DuckDB needs pyarrow; "
+        "run: pip install 'afterlaunch[arrow]'."
     )
     kinds, rows, joined, inside = done.stdout.splitlines()
     assert kinds == str(["numeric", "numeric", *["category"] * 3, "numeric", "category", "time", "time"])

@@ -147,7 +147,7 @@ def _feature(
 ) -> list[Estimate]:
     column = before.frame[name]
     other = after.frame[name] if after is not None and name in after.frame.columns else None
-    codes, other_codes = codes_of(column, other)
+    codes, other_codes = codes_of(column, other, before.bins)
     within = power(codes, before.level, before.block, classes=classes, group=before.group)
     if within is None:
         return []

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence, Task
+from afterlaunch.checks.scoring import has_units
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.types import MetricCounts
@@ -226,7 +227,7 @@ def _lacking(
                 )
         if rows < LEAST_ROWS:
             return "too_few_rows", f"only {rows} {table} {unit} have an outcome and a prediction, and it takes {LEAST_ROWS}."
-        if _clustered(evidence) and np.count_nonzero(counts.rows) < ENOUGH_GROUPS:
+        if has_units(evidence) and np.count_nonzero(counts.rows) < ENOUGH_GROUPS:
             return "units_too_few", (
                 f"its {rows:,} {table} {unit} come from too few units: they fill {np.count_nonzero(counts.rows)} "
                 f"of 64 groups and it takes {ENOUGH_GROUPS}."
@@ -259,7 +260,7 @@ def _contrast(
         confusion = reference.confusion
         assert confusion is not None
         statistic = partial(discrimination.macro_f1, classes=confusion.sum(axis=(0, 2)) > 0)
-    a, b, rho = contrast.jackknife_both(statistic, first, second, size=size, joint=_joint(evidence))
+    a, b, rho = contrast.jackknife_both(statistic, first, second, size=size, joint=has_units(evidence))
     if min(a.df, b.df) < LEAST_DF:
         return _DOMINATED, None
     if not (np.isfinite(a.value).all() and np.isfinite(b.value).all()):
@@ -273,7 +274,7 @@ def _contrast(
         if scale <= 0:
             return ("zero", "the offline RMSE is zero, and it is measured in that."), None
     sides = [
-        _side(metric, j, c, r, scale, _clustered(evidence) or evidence.roles.weight is not None)
+        _side(metric, j, c, r, scale, has_units(evidence) or evidence.roles.weight is not None)
         for j, c, r in zip((a, b), (reference, production), rows, strict=True)
     ]
     return Contrast(sides[0], sides[1], rho, metric.scale == "positive", rows[1]), None
@@ -295,12 +296,6 @@ def _side(metric: _Metric, j: Jackknifed, counts: MetricCounts, rows: float, sca
         rows = float(c[1, 1] + (c[0, 1] + c[1, 0]) / 2)
     return contrast.unit_side(value, se, j.df, rows)
 
-
-def _clustered(evidence: Evidence) -> bool:
-    return evidence.roles.unit is not None or evidence.roles.bucket is not None
-
-
-_joint = _clustered
 
 _DOMINATED = ("units_too_few", "a few units hold most of the rows, so that its uncertainty cannot be told.")
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Evidence
 from afterlaunch.checks.rows import groups, is_number, is_plain, numbers, order, text_codes, words
-from afterlaunch.stats.association import binned, blocks, levels
+from afterlaunch.stats.association import binned, bins_for, blocks, levels
 
 Ints = NDArray[np.int64]
 
@@ -22,13 +22,24 @@ MOST_CELLS = 4_000_000
 
 @dataclass(frozen=True)
 class OutcomeTable:
-    """Rows of one table that have an outcome, in time order."""
+    """Rows of one table that have an outcome, in time order.
+
+    Attributes:
+        frame: The rows.
+        level: Level of the outcome, shape (n,).
+        block: Block of time, shape (n,).
+        group: Group of dependent rows, shape (n,), or None for independent rows.
+        fold: A half drawn at random, by groups where there are any, shape (n,).
+        bins: How many bins of a number these rows can teach.
+        whole: Whether the sample behind it is the whole table.
+    """
 
     frame: pl.DataFrame
     level: Ints
     block: Ints
     group: Ints | None
     fold: Ints
+    bins: int
     whole: bool
 
 
@@ -92,15 +103,15 @@ def _outcome_table(
 ) -> OutcomeTable:
     n = len(level)
     count = np.bincount(level)
-    block = blocks(
-        n, int(count.sum() - count.max()) if np.count_nonzero(count) > 2 else int(min(count[count > 0], default=0))
-    )
+    two = np.count_nonzero(count) <= 2
+    rarer = int(min(count[count > 0], default=0)) if two else int(count.sum() - count.max())
+    block = blocks(n, rarer)
     if not timed and n and _sorted_by(level, block):
         block = rng.permutation(block)
     fold = rng.integers(0, 2, n)
     if group is not None and n:
         fold = rng.integers(0, 2, int(group.max()) + 1)[group]
-    return OutcomeTable(frame, level, block, group, fold.astype(np.int64), whole)
+    return OutcomeTable(frame, level, block, group, fold.astype(np.int64), bins_for(rarer), whole)
 
 
 def _sorted_by(level: Ints, block: Ints) -> bool:
@@ -113,10 +124,10 @@ def _sorted_by(level: Ints, block: Ints) -> bool:
     return within < 0.5 * whole
 
 
-def codes_of(first: pl.Series, second: pl.Series | None) -> tuple[Ints, Ints]:
-    """Values as codes, alike in both tables."""
+def codes_of(first: pl.Series, second: pl.Series | None, bins: int) -> tuple[Ints, Ints]:
+    """Values as codes, alike in both tables; numbers in at most about so many bins."""
     other = second if second is not None and is_plain(second) else first.clear()
     if is_number(first) and is_number(other):
-        joined = binned(np.concatenate([numbers(first), numbers(other)]))
+        joined = binned(np.concatenate([numbers(first), numbers(other)]), bins)
         return joined[: len(first)], joined[len(first) :]
     return text_codes(first, other)

@@ -70,7 +70,7 @@ def _verdict(console: Console, review: Review) -> None:
     for number, finding in enumerate(review.worst(WORST), 1):
         _line(console, finding.sentence, first=f"{number}. ")
         if finding.action:
-            _line(console, finding.action, "dim", first="   → ")
+            _line(console, finding.action, "dim", first="   To do: ")
 
 
 def _line(console: Console, words: str, style: str = "", first: str = "") -> None:

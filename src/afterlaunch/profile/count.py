@@ -34,6 +34,9 @@ EXPRESSIONS = 2000
 CELLS = 50_000_000
 """Most values that one query reads: what an engine holds in memory grows with the columns of a query."""
 
+HELD_CELLS = 20_000_000
+"""Most values that are held at once while Polars counts them by bucket."""
+
 LEAST_COLUMNS = 4
 """Columns of one query at least, however long the table is."""
 
@@ -83,7 +86,7 @@ def profile_reference(source: Source, sample: pl.DataFrame, columns: Iterable[st
     kinds = {c: source.kinds[c] for c in columns}
     frozen = _freeze_categories(source, [c for c, k in kinds.items() if k == "category"])
     bins: dict[str, Bins | None] = {**sample_bins(sample, kinds), **{c: b for c, (b, _) in frozen.items()}}
-    cells = {c: (counts, {}) for c, (_, counts) in frozen.items() if counts is not None}
+    cells: dict[str, Cells] = {c: (counts, {}) for c, (_, counts) in frozen.items() if counts is not None}
     profile = _profile(source, bins, columns, cells)
     ranged = {name: _with_own_range(counts) for name, counts in profile.columns.items()}
     return replace(profile, columns=ranged)
@@ -147,7 +150,9 @@ def _count_scalars(
             native: Any = source.held.lazy() if inside and source.held is not None else nw.to_native(source.frame)
             _ask_scalars(source, native, chosen, bins, schema, found)
     infinite = [
-        (i, c) for i, c in enumerate(columns) if f"{i}:low" in found and _has_infinite(found[f"{i}:low"], found[f"{i}:high"])
+        (i, c)
+        for i, c in enumerate(columns)
+        if f"{i}:low" in found and _has_infinite(found[f"{i}:low"], found[f"{i}:high"])
     ]
     if infinite:
         _ask_finite(source, infinite, found)
@@ -170,27 +175,46 @@ def _ask_scalars(
     # Polars and narwhals name these expressions alike; Polars builds its own ten times faster.
     ops: Any = pl if local else nw
     frame: Any = native if local else source.frame
-    plans = [[ops.len().cast(ops.Int64).alias("rows")]]
-    plans += [_scalar_expressions(ops, index, name, bins.get(name)) for index, name in columns]
-    queries: list[list[Any]] = [[]]
-    width, most = 0, max(LEAST_COLUMNS, CELLS // max(source.rows, 1))
-    for expressions in plans:
-        if len(queries[-1]) + len(expressions) > EXPRESSIONS or width >= most:
-            queries.append([])
+    plans: list[tuple[int, list[Any], list[Any]]] = [(-1, [ops.len().cast(ops.Int64).alias("rows")], [])]
+    plans += [(index, *_scalar_expressions(ops, index, name, bins.get(name))) for index, name in columns]
+    cells, least = (HELD_CELLS, 1) if local and source.bucket else (CELLS, LEAST_COLUMNS)
+    width, most = 0, max(least, cells // max(source.rows, 1))
+    queries: list[tuple[list[Any], list[Any]]] = [([], [])]
+    for _, sums, ends in plans:
+        if len(queries[-1][0]) + len(sums) > EXPRESSIONS or width >= most:
+            queries.append(([], []))
             width = 0
-        queries[-1] += expressions
+        queries[-1][0].extend(sums)
+        queries[-1][1].extend(ends)
         width += 1
-    asked = [frame.group_by(source.bucket).agg(q) if source.bucket else frame.select(q) for q in queries if q]
-    _collect(source, [nw.from_native(f) if local else f for f in asked], found)
+    wrap = nw.from_native if local else _same
+    for sums, ends in queries:
+        if source.bucket is None:
+            _collect(source, wrap(frame.select(sums + ends)), found)
+        elif local:
+            # Polars sums a bucket at a time twice as fast as it sums groups of a hundred expressions.
+            names = {n for e in sums for n in e.meta.root_names()}
+            held = source.fetch([wrap(frame.select(source.bucket, *sorted(names - {source.bucket})))])[0]
+            parts = held.partition_by(source.bucket, maintain_order=False) or [held]
+            place = pl.col(source.bucket).first().fill_null(0)
+            _keep(source, pl.concat([p.select(place, *sums, *ends) for p in parts]), found)
+        else:
+            _collect(source, wrap(frame.group_by(source.bucket).agg(*sums, *ends)), found)
 
 
-def _collect(source: Source, frames: Sequence[Frame], found: dict[str, Any]) -> None:
-    for frame in frames:
-        result = source.fetch([frame])[0]
-        where = result[source.bucket].to_numpy() if source.bucket else np.zeros(result.height, dtype=np.int64)
-        for name in result.columns:
-            if name != source.bucket:
-                found[name] = (where, result[name])
+def _same(frame: Any) -> Any:
+    return frame
+
+
+def _collect(source: Source, frame: Frame, found: dict[str, Any]) -> None:
+    _keep(source, source.fetch([frame])[0], found)
+
+
+def _keep(source: Source, result: pl.DataFrame, found: dict[str, Any]) -> None:
+    where = result[source.bucket].to_numpy() if source.bucket else np.zeros(result.height, dtype=np.int64)
+    for name in result.columns:
+        if name != source.bucket:
+            found[name] = (where, result[name])
 
 
 def _has_infinite(low: tuple[np.ndarray, pl.Series], high: tuple[np.ndarray, pl.Series]) -> bool:
@@ -199,21 +223,19 @@ def _has_infinite(low: tuple[np.ndarray, pl.Series], high: tuple[np.ndarray, pl.
 
 def _ask_finite(source: Source, columns: Sequence[tuple[int, str]], found: dict[str, Any]) -> None:
     """Range of the finite values, and how many are not, of the few columns that have infinite ones."""
-    expressions = []
+    odd, ends = [], []
     for index, name in columns:
         column = nw.col(name)
         finite = nw.when(column.is_finite()).then(column)
-        expressions += [
-            (~column.is_finite()).cast(nw.Int64).sum().alias(f"{index}:odd"),
-            finite.min().alias(f"{index}:low"),
-            finite.max().alias(f"{index}:high"),
-        ]
-    frame = source.frame.group_by(source.bucket).agg(*expressions) if source.bucket else source.frame.select(*expressions)
-    _collect(source, [frame], found)
+        odd.append((~column.is_finite()).cast(nw.Int64).sum().alias(f"{index}:odd"))
+        ends += [finite.min().alias(f"{index}:low"), finite.max().alias(f"{index}:high")]
+    frame = source.frame
+    _collect(source, frame.group_by(source.bucket).agg(*odd) if source.bucket else frame.select(*odd), found)
+    _collect(replace(source, bucket=None), frame.select(*ends), found)
 
 
-def _scalar_expressions(ops: Any, index: int, name: str, bins: Bins | None) -> list[Any]:
-    """What is asked of one column, in the expressions of Polars or narwhals (`ops`)."""
+def _scalar_expressions(ops: Any, index: int, name: str, bins: Bins | None) -> tuple[list[Any], list[Any]]:
+    """Sums and extremes asked of one column, in the expressions of Polars or narwhals (`ops`)."""
     column = ops.col(name)
 
     def total(condition: Any, alias: str) -> Any:
@@ -222,11 +244,11 @@ def _scalar_expressions(ops: Any, index: int, name: str, bins: Bins | None) -> l
 
     out = [total(column.is_null(), "null")]
     if not isinstance(bins, NumericBins):
-        return out
-    out += [column.min().alias(f"{index}:low"), column.max().alias(f"{index}:high")]
+        return out, []
+    ends = [column.min().alias(f"{index}:low"), column.max().alias(f"{index}:high")]
     out += [total(column <= edge, f"e{j}") for j, edge in enumerate(bins.edges)]
     out += [total(column < bins.low, "below"), total(column <= bins.high, "within")]
-    return out
+    return out, ends
 
 
 def _tally(
@@ -312,9 +334,7 @@ def _freeze_categories(source: Source, names: Sequence[str]) -> dict[str, tuple[
     return out
 
 
-def _count_categories(
-    source: Source, bins: Mapping[str, CategoryBins], schema: nw.Schema
-) -> dict[str, Cells]:
+def _count_categories(source: Source, bins: Mapping[str, CategoryBins], schema: nw.Schema) -> dict[str, Cells]:
     wide = [n for n, b in bins.items() if not b.complete]
     narrow = [n for n in bins if n not in set(wide)]
     out: dict[str, Cells] = {}
@@ -351,9 +371,7 @@ def _count_categories(
     return out
 
 
-def _cells(
-    result: pl.DataFrame, bins: CategoryBins, source: Source, *, named: bool
-) -> Cells:
+def _cells(result: pl.DataFrame, bins: CategoryBins, source: Source, *, named: bool) -> Cells:
     place = {value: j for j, value in enumerate(bins.values)}
     counts = np.zeros((source.groups, bins.size), dtype=np.int64)
     others: dict[str, int] = {}

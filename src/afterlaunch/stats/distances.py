@@ -621,10 +621,20 @@ class _Absolute:
         s, nu, noncentral = self._shape(theta)
         x = self.observed**2 / s
         if theta == 0.0:
-            return float(special.chdtrc(nu, x)) if math.isinf(self.df) else float(special.fdtrc(nu, self.df, x / nu))
-        if math.isinf(self.df):
-            return max(1.0 - float(special.chndtr(x, nu, noncentral)), 0.0)
-        return max(1.0 - float(special.ncfdtr(nu, self.df, noncentral, x / nu)), 0.0)
+            tail = float(special.chdtrc(nu, x)) if math.isinf(self.df) else float(special.fdtrc(nu, self.df, x / nu))
+        elif math.isinf(self.df):
+            tail = 1.0 - float(special.chndtr(x, nu, noncentral))
+        else:
+            tail = 1.0 - float(special.ncfdtr(nu, self.df, noncentral, x / nu))
+        return max(tail, self._of_one_sign(theta))
+
+    def _of_one_sign(self, theta: float) -> float:
+        """Two-sided tail of the plain sum of differences, which the statistic is never below; far out it is nearly all."""
+        scaled = self.weight * self.sd
+        sd = math.sqrt(max(float(scaled @ self.correlation @ scaled), 1e-300))
+        mean = theta * float(self.weight @ self.shape)
+        z = np.array([(mean - self.observed) / sd, (-mean - self.observed) / sd])
+        return float((special.ndtr(z) if math.isinf(self.df) else special.stdtr(self.df, z)).sum())
 
     def null_quantile(self, probability: float) -> float:
         s, nu, _ = self._shape(0.0)

@@ -222,6 +222,9 @@ def shares(
 
     size = np.asarray(rows[0]) / m + np.asarray(rows[1]) / n
     j = jackknife(both, hits[0], rows[0], hits[1], rows[1], size=size)
+    if not np.isfinite(j.covariance).all():
+        # All rows belong to one bucket: they count as a single independent row.
+        return Shares((a, b), (m, n), (m, n))
     binomial = np.array([a / m * (1 - a / m) / m, b / n * (1 - b / n) / n])
     variance = np.diag(j.covariance)
     known = binomial > 0
@@ -260,7 +263,7 @@ def logit_scale(value: float, se: float, df: float, alpha_low: float, alpha_high
     Example:
         >>> i = logit_scale(0.95, 0.02, float("inf"), 0.025, 0.025)
         >>> round(i.low, 3), round(i.high, 3)
-        (0.892, 0.978)
+        (0.893, 0.977)
     """
     if not 0 < value < 1 or se <= 0:
         return symmetric(value, max(se, 0.0), df, alpha_low, alpha_high)

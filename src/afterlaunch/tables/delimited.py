@@ -57,11 +57,16 @@ def scan(files: list[Path]) -> pl.LazyFrame:
             checked = _check(frame, small)
         except pl.exceptions.PolarsError as again:
             raise _refused(files, separator, columns, again) from again
-    if len(columns) > 1 and checked.missing_last:
-        blank = _require_straight(files, separator)
-        if blank and checked.frame is not None and len(files) == 1:
-            return checked.frame.head(max(0, checked.frame.height - blank)).lazy()
-    return frame if checked.frame is None else checked.frame.lazy()
+    if not checked.missing_last:
+        return frame if checked.frame is None else checked.frame.lazy()
+    if len(columns) > 1:
+        _require_straight(files, separator)
+    if not any(map(_empty_lines, files)):
+        return frame if checked.frame is None else checked.frame.lazy()
+    parts = [_lazy([f], separator, schema, numbers) for f in files]
+    rows = [p.select(pl.len()).collect(engine="streaming").item() for p in parts]
+    frame = pl.concat([p.head(max(0, n - _empty_lines(f))) for p, n, f in zip(parts, rows, files, strict=True)])
+    return frame.collect(engine="streaming").lazy() if small else frame
 
 
 class _Checked:
@@ -253,9 +258,16 @@ def _find(files: list[Path], separator: str, index: int, value: str) -> str:
     return repr(str(files[0]))
 
 
-def _require_straight(files: list[Path], separator: str) -> int:
-    """Refuse a row with more or fewer fields than the header; returns how many empty lines end the last file."""
-    blank = 0
+def _empty_lines(file: Path) -> int:
+    """How many empty lines end a file; Polars takes each for a row of missing values."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - 4096))
+        tail = opened.read()
+    return max(0, tail[len(tail.rstrip(b"\r\n")) :].count(b"\n") - 1)
+
+
+def _require_straight(files: list[Path], separator: str) -> None:
+    """Refuse a row with more or fewer fields than the header; empty lines at the end are fine."""
     for file in files:
         reader = csv.reader(_text(file), delimiter=separator)
         width, blank, seen = 0, 0, 0
@@ -282,4 +294,3 @@ def _require_straight(files: list[Path], separator: str) -> int:
             raise InputError(
                 f"Line {reader.line_num} of {str(file)!r} is not CSV ({brief(error)}); correct it."
             ) from error
-    return blank

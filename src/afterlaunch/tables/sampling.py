@@ -81,7 +81,9 @@ def sample(table: Table, columns: Sequence[str], most: int, seed: int) -> pl.Dat
         (3, True, 3)
     """
     columns = list(dict.fromkeys(columns))
-    if not columns or most <= 0:
+    if not columns:
+        return pl.DataFrame()
+    if most <= 0:
         return fetch(table.frame.select(*columns).head(0), table)
     total = table.rows()
     if total <= most and table.engine == "polars":
