@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence, Sample
-from afterlaunch.checks.outcomes import MOST_CLASSES, OutcomeTable, codes_of, prepare
+from afterlaunch.checks.outcomes import MOST_CLASSES, Coded, OutcomeTable, coded, prepare
 from afterlaunch.checks.rows import (
     comparable,
     fills_in,
@@ -147,8 +147,9 @@ def _feature(
 ) -> list[Estimate]:
     column = before.frame[name]
     other = after.frame[name] if after is not None and name in after.frame.columns else None
-    codes, other_codes = codes_of(column, other, before.bins)
-    within = power(codes, before.level, before.block, classes=classes, group=before.group)
+    values = coded(column, other, before.bins)
+    codes, ordered = values.before, values.ordered
+    within = power(codes, before.level, before.block, classes=classes, ordered=ordered, group=before.group)
     if within is None:
         return []
     whole = power(codes, before.level, np.zeros_like(codes), classes=classes, fold=before.fold) if pooled else None

@@ -124,10 +124,27 @@ def _sorted_by(level: Ints, block: Ints) -> bool:
     return within < 0.5 * whole
 
 
-def codes_of(first: pl.Series, second: pl.Series | None, bins: int) -> tuple[Ints, Ints]:
-    """Values as codes, alike in both tables; numbers in at most about so many bins."""
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """One column of both tables as codes, alike in both.
+
+    Attributes:
+        before: Codes in the reference, shape (n,).
+        after: Codes in production, shape (m,); empty where production lacks the column.
+        ordered: How many of the codes, from 0 on, are in the order of a number.
+    """
+
+    before: Ints
+    after: Ints
+    ordered: int
+
+
+def coded(first: pl.Series, second: pl.Series | None, bins: int) -> Coded:
+    """Values as codes; numbers in about so many bins at most."""
     other = second if second is not None and is_plain(second) else first.clear()
     if is_number(first) and is_number(other):
-        joined = binned(np.concatenate([numbers(first), numbers(other)]), bins)
-        return joined[: len(first)], joined[len(first) :]
-    return text_codes(first, other)
+        values = np.concatenate([numbers(first), numbers(other)])
+        joined = binned(values, bins)
+        ordered = int(joined[~np.isnan(values)].max(initial=-1)) + 1
+        return Coded(joined[: len(first)], joined[len(first) :], ordered)
+    return Coded(*text_codes(first, other), 0)

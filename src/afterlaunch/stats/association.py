@@ -297,6 +297,10 @@ def power(
         return None
     value, influence, rarer = value / weight_sum, influence / weight_sum, rarer / weight_sum
     variance, df = _variance(influence, block, group)
+    if taught is None and variance > 0:
+        # Each fold judges what the other teaches. Where that is mostly noise both halves make the
+        # same error, which doubles the variance; at three standard errors it is noise no more.
+        variance *= 1 + min(1.0, 9 * variance / max((value - 0.5) ** 2, 1e-12))
     return Power(min(1.0, max(0.0, value)), variance, df, max(rarer, 1.0), n)
 
 
@@ -308,22 +312,20 @@ def _rarer(level: Ints) -> float:
 
 
 def _variance(influence: Floats, block: Ints, group: Ints | None) -> tuple[float, float]:
-    """The larger of the variance between groups (or rows) and that between half blocks of time."""
+    """The larger of the variance between groups (or rows) and that between blocks of time, with its df."""
 
-    def between(g: Ints) -> tuple[float, float]:
+    def between(g: Ints, part: float) -> tuple[float, float]:
         _, codes, rows = np.unique(g, return_inverse=True, return_counts=True)
-        sums = np.bincount(codes, influence)
-        part = rows / rows.sum()
-        df = max(1.0, 1.0 / float((part**2).sum()) - 1.0)
-        return float((sums**2).sum()) * (len(sums) / max(len(sums) - 1, 1)), df
+        sums = part * np.bincount(codes, influence)
+        spread = float(((rows / rows.sum()) ** 2).sum())
+        return float((sums**2).sum()) * (len(sums) / max(len(sums) - 1, 1)), max(1.0, 1.0 / spread - 1.0)
 
     n = len(influence)
-    best = between(group) if group is not None else (float((influence**2).sum()) * n / max(n - 1, 1), math.inf)
-    # Rows of one time share its shocks; without enough blocks there is no telling.
+    best = between(group, 1.0) if group is not None else (float((influence**2).sum()) * n / max(n - 1, 1), math.inf)
+    # Rows of one time share its shocks; without enough blocks there is no telling. All pairs of a
+    # row are in its own block, so that the sum over a block counts each pair twice.
     if int(block.max()) + 1 >= MOST_BLOCKS:
-        halves = np.arange(n) * (2 * MOST_BLOCKS) // n
-        over_time = between(halves)
-        best = max(best, over_time, key=lambda pair: pair[0])
+        best = max(best, between(block, 0.5), key=lambda pair: pair[0])
     return best
 
 

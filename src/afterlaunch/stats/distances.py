@@ -13,23 +13,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from afterlaunch.stats.intervals import invert, rows_for
 from afterlaunch.stats.resampling import jackknife
+from afterlaunch.stats.tails import Absolute, Largest, Model, Quadratic, RootBits, root_bits
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 POWER = 0.8
 """Power at which `rows_needed` is computed."""
-
-BRIDGE_SKEWNESS, BRIDGE_KURTOSIS = 1.29, 2.2
-"""Of the integral of an absolute Brownian bridge, from its first four moments (Shepp 1982, Ann. Probab. 10:234-239)."""
 
 LEAST_EXPECTED = 5.0
 """Fewest expected rows of a bin in the smaller table before it is merged with its neighbour (Cochran 1954)."""
@@ -170,36 +166,6 @@ def merge_rare(p: Floats, least: float, most_groups: int, *, ordered: bool) -> N
     return np.unique(groups, return_inverse=True)[1].astype(np.intp)
 
 
-class Model(Protocol):
-    """The sampling distribution of one distance."""
-
-    @property
-    def observed(self) -> float:
-        """The distance between the two estimated distributions, biased upward."""
-        ...
-
-    @property
-    def estimate(self) -> float:
-        """The distance with its bias taken off."""
-        ...
-
-    def upper(self, theta: float) -> float:
-        """P(statistic >= observed) at true distance theta."""
-        ...
-
-    def lower(self, theta: float) -> float:
-        """P(statistic <= observed) at true distance theta."""
-        ...
-
-    def null_quantile(self, probability: float) -> float:
-        """Quantile of the statistic at true distance zero."""
-        ...
-
-    def seeing(self, observed: float) -> Model:
-        """The same model had another value been observed."""
-        ...
-
-
 @dataclass(frozen=True)
 class Distance:
     """An estimated distance.
@@ -242,59 +208,6 @@ class Distance:
             return model.seeing(model.null_quantile(POWER)).lower(margin) <= alpha
 
         return rows_for(decides, start=self.pair.n)
-
-
-# ------------------------------------------------------------------ divergences
-
-
-@dataclass(frozen=True)
-class _Quadratic:
-    """A divergence that is a quadratic form near zero: s · noncentral chi-square(nu, theta / s).
-
-    `null_scale` and `null_mean` match mean and variance at theta = 0 (Satterthwaite, as Rao and
-    Scott do for clustered counts); `far_scale` matches the delta-method variance 4 · s · theta far
-    from zero. In between the scale is their mean, weighted by noise and signal.
-    """
-
-    observed: float
-    null_mean: float
-    null_scale: float
-    far_scale: float
-    df: float
-
-    @property
-    def estimate(self) -> float:
-        return max(self.observed - self.null_mean, 0.0)
-
-    def _shape(self, theta: float) -> tuple[float, float, float, float]:
-        b = self.null_mean
-        s = (self.null_scale * b + self.far_scale * theta) / (b + theta)
-        nu = b / s
-        df = self.df * (nu * b + theta) / (b + theta) if math.isfinite(self.df) else math.inf
-        return s, nu, theta / s, df
-
-    def lower(self, theta: float) -> float:
-        s, nu, noncentral, df = self._shape(theta)
-        if math.isinf(df):
-            return float(special.chndtr(self.observed / s, nu, noncentral))
-        return float(special.ncfdtr(nu, df, noncentral, self.observed / (s * nu)))
-
-    def upper(self, theta: float) -> float:
-        s, nu, noncentral, df = self._shape(theta)
-        x = self.observed / s
-        if noncentral == 0.0:
-            return float(special.chdtrc(nu, x)) if math.isinf(df) else float(special.fdtrc(nu, df, x / nu))
-        below = self.lower(theta)
-        return max(1.0 - below, 0.0)
-
-    def null_quantile(self, probability: float) -> float:
-        s, nu, _, df = self._shape(0.0)
-        if math.isinf(df):
-            return float(s * special.chdtri(nu, 1 - probability))
-        return float(s * nu * special.fdtri(nu, df, probability))
-
-    def seeing(self, observed: float) -> _Quadratic:
-        return replace(self, observed=observed)
 
 
 def psi(both: Pair) -> Distance:
@@ -348,7 +261,7 @@ def jensen_shannon(both: Pair) -> Distance:
     log_p, log_q = np.log(p / middle), np.log(q / middle)
     observed = float((p * log_p + q * log_q).sum() / 2)
     inner = _divergence("jensen_shannon", both, observed, log_p / 2, log_q / 2, 0.125, math.log(2))
-    return replace(inner, value=_root_bits(inner.value), model=_RootBits(inner.model), most=1.0)
+    return replace(inner, value=root_bits(inner.value), model=RootBits(inner.model), most=1.0)
 
 
 def _divergence(
@@ -371,121 +284,9 @@ def _divergence(
         far = float(change @ both.inflation @ change)
     null_scale = square / mean if mean > 0 else 1e-300
     far_scale = far / (4 * observed) if observed > 0 and far > 0 else null_scale
-    model = _Quadratic(observed, max(mean, 1e-300), null_scale, max(far_scale, 1e-3 * null_scale), both.df)
+    model = Quadratic(observed, max(mean, 1e-300), null_scale, max(far_scale, 1e-3 * null_scale), both.df)
     ceiling = most if math.isfinite(most) else max(100.0, 100 * observed)
     return Distance(model.estimate, model, ceiling, both, kind)
-
-
-@dataclass(frozen=True)
-class _RootBits:
-    """A divergence in nats seen as its square root in bits."""
-
-    inner: Model
-
-    @property
-    def observed(self) -> float:
-        return _root_bits(self.inner.observed)
-
-    @property
-    def estimate(self) -> float:
-        return _root_bits(self.inner.estimate)
-
-    def upper(self, theta: float) -> float:
-        return self.inner.upper(theta**2 * math.log(2))
-
-    def lower(self, theta: float) -> float:
-        return self.inner.lower(theta**2 * math.log(2))
-
-    def null_quantile(self, probability: float) -> float:
-        return _root_bits(self.inner.null_quantile(probability))
-
-    def seeing(self, observed: float) -> _RootBits:
-        return _RootBits(self.inner.seeing(observed**2 * math.log(2)))
-
-
-def _root_bits(nats: float) -> float:
-    return math.sqrt(max(nats, 0.0) / math.log(2))
-
-
-# ------------------------------------------------------------------ largest differences
-
-
-@dataclass(frozen=True)
-class _Largest:
-    """The largest of correlated absolute differences.
-
-    The upper tail is the Hunter-Worsley bound: the sum of the single tails less the joint tails
-    of neighbours, which is nearly exact for a process with independent increments such as a
-    cumulative distribution. The lower tail is that of the single largest difference.
-    Variances are those at the candidate theta (score variances), times the design effects.
-    """
-
-    observed: float
-    shape: Floats  # differences divided by the largest one, so that theta · shape is the candidate
-    pooled: Floats  # pooled share at each point
-    share: tuple[float, float]  # how a difference splits between reference and production
-    m: float
-    n: float
-    deff: Floats
-    correlation: Floats  # of neighbours, shape (K - 1,); empty for unordered categories
-    df: float
-    noise: float  # median of the largest difference at theta = 0
-    top: int  # where the largest difference is
-
-    @property
-    def estimate(self) -> float:
-        return math.sqrt(max(self.observed**2 - self.noise**2, 0.0))
-
-    def _sd(self, theta: float) -> Floats:
-        c = theta * self.shape
-        f = np.clip(self.pooled - self.share[0] * c, 0.0, 1.0)
-        g = np.clip(self.pooled + self.share[1] * c, 0.0, 1.0)
-        variance = self.deff * (f * (1 - f) / self.m + g * (1 - g) / self.n)
-        out: Floats = np.sqrt(np.maximum(variance, 1e-300))
-        return out
-
-    def _tail(self, z: Floats) -> Floats:
-        out: Floats = special.ndtr(-z) if math.isinf(self.df) else special.stdtr(self.df, -z)
-        return out
-
-    def upper(self, theta: float) -> float:
-        sd, c = self._sd(theta), theta * self.shape
-        high, low = (self.observed - c) / sd, (self.observed + c) / sd
-        above, below = self._tail(high), self._tail(low)
-        total = float(above.sum() + below.sum())
-        if self.correlation.size:
-            total -= float(_both_above(high[:-1], high[1:], above[:-1], above[1:], self.correlation).sum())
-            total -= float(_both_above(low[:-1], low[1:], below[:-1], below[1:], self.correlation).sum())
-        return min(max(total, float(above.max()), float(below.max()), 0.0), 1.0)
-
-    def lower(self, theta: float) -> float:
-        sd = float(self._sd(theta)[self.top])
-        inside = self._tail(np.array([(theta - self.observed) / sd, (theta + self.observed) / sd]))
-        return float(np.clip(inside[0] - inside[1], 0.0, 1.0))
-
-    def null_quantile(self, probability: float) -> float:
-        if probability == 0.5 and self.noise > 0:
-            return self.noise
-        low, high = 0.0, 8 * float(self._sd(0.0).max())
-        for _ in range(18):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.seeing(middle).upper(0.0) > 1 - probability else (low, middle)
-        return high
-
-    def seeing(self, observed: float) -> _Largest:
-        return replace(self, observed=observed)
-
-
-def _both_above(h: Floats, k: Floats, tail_h: Floats, tail_k: Floats, rho: Floats) -> Floats:
-    """P(X > h, Y > k) for standard normals with correlation rho, by Owen's T function."""
-    rho = np.clip(rho, -0.999999, 0.999999)
-    root = np.sqrt(1 - rho**2)
-    h, k = np.clip(h, -40.0, 40.0), np.clip(k, -40.0, 40.0)
-    h = np.where(np.abs(h) < 1e-12, 1e-12, h)
-    k = np.where(np.abs(k) < 1e-12, 1e-12, k)
-    t = special.owens_t(h, (k - rho * h) / (h * root)) + special.owens_t(k, (h - rho * k) / (k * root))
-    beta = np.where(h * k < 0, 0.5, 0.0)
-    return np.clip((tail_h + tail_k) / 2 - t - beta, 0.0, np.minimum(tail_h, tail_k))
 
 
 def kolmogorov_smirnov(both: Pair) -> Distance:
@@ -557,93 +358,12 @@ def _largest(kind: str, both: Pair, change: Floats, pooled: Floats, covariance: 
         apart = np.sqrt(np.maximum(variance + variance[top] - 2 * sign * covariance[top], 0.0))
         raised = np.minimum(np.abs(change) + apart, observed)
         shape = np.where(variance > 0, sign * np.sign(change[top]) * raised / observed, shape)
-    model = _Largest(
+    model = Largest(
         observed, shape, pooled, (both.n / total, both.m / total), both.m, both.n, deff, correlation, both.df, 0.0, top
     )
     noise = model.null_quantile(0.5) if (pooled * (1 - pooled)).any() else 0.0
     model = replace(model, noise=noise)
     return Distance(model.estimate, model, 1.0, both, kind)
-
-
-# ------------------------------------------------------------------ Wasserstein
-
-
-@dataclass(frozen=True)
-class _Absolute:
-    """A weighted sum of correlated absolute differences.
-
-    Upper tail: mean and variance at the candidate are those of folded normals; the square of the
-    statistic is then matched to a scaled noncentral chi-square with the same mean and variance.
-    Its third and fourth cumulants near zero are those of the integral of an absolute Brownian
-    bridge. Lower tail: the statistic is at least the plain sum of differences of one sign, which
-    is normal with mean theta.
-    """
-
-    observed: float
-    shape: Floats  # differences for theta = 1
-    weight: Floats
-    sd: Floats
-    correlation: Floats
-    df: float
-
-    @property
-    def estimate(self) -> float:
-        null_mean = self._moments(0.0)[0]
-        return math.sqrt(max(self.observed**2 - null_mean**2, 0.0))
-
-    def _moments(self, theta: float) -> tuple[float, float, float]:
-        """Mean, variance, and the part of the variance that is not of differences of a sure sign."""
-        mean, sd = theta * self.shape, self.sd
-        z = mean / sd
-        folded = sd * math.sqrt(2 / math.pi) * np.exp(-(z**2) / 2) + mean * special.erf(z / math.sqrt(2))
-        signed = special.erf(z / math.sqrt(2))
-        rho = self.correlation
-        null = (2 / math.pi) * (np.sqrt(np.maximum(1 - rho**2, 0)) + rho * np.arcsin(rho) - 1)
-        rest = np.sqrt(np.maximum(1 - signed**2, 0))
-        scaled = self.weight * sd
-        sure, unsure = scaled * signed, scaled * rest
-        loose = float(unsure @ null @ unsure)
-        return float(self.weight @ folded), max(float(sure @ rho @ sure) + loose, 1e-300), loose
-
-    def _shape(self, theta: float) -> tuple[float, float, float]:
-        mean, variance, loose = self._moments(theta)
-        excess = max(mean**2 + variance - theta**2, 1e-12 * variance)
-        skewed = 4 * mean * BRIDGE_SKEWNESS * loose * math.sqrt(variance) + BRIDGE_KURTOSIS * loose * variance
-        s = (4 * mean**2 * variance + 2 * variance**2 + skewed) / (2 * excess + 4 * theta**2)
-        return s, excess / s, theta**2 / s
-
-    def lower(self, theta: float) -> float:
-        scaled = self.weight * self.sd
-        z = (self.observed - theta) / math.sqrt(max(float(scaled @ self.correlation @ scaled), 1e-300))
-        return float(special.ndtr(z)) if math.isinf(self.df) else float(special.stdtr(self.df, z))
-
-    def upper(self, theta: float) -> float:
-        s, nu, noncentral = self._shape(theta)
-        x = self.observed**2 / s
-        if theta == 0.0:
-            tail = float(special.chdtrc(nu, x)) if math.isinf(self.df) else float(special.fdtrc(nu, self.df, x / nu))
-        elif math.isinf(self.df):
-            tail = 1.0 - float(special.chndtr(x, nu, noncentral))
-        else:
-            tail = 1.0 - float(special.ncfdtr(nu, self.df, noncentral, x / nu))
-        return max(tail, self._of_one_sign(theta))
-
-    def _of_one_sign(self, theta: float) -> float:
-        """Two-sided tail of the plain sum of differences, which the statistic is never below; far out it is nearly all."""
-        scaled = self.weight * self.sd
-        sd = math.sqrt(max(float(scaled @ self.correlation @ scaled), 1e-300))
-        mean = theta * float(self.weight @ self.shape)
-        z = np.array([(mean - self.observed) / sd, (-mean - self.observed) / sd])
-        return float((special.ndtr(z) if math.isinf(self.df) else special.stdtr(self.df, z)).sum())
-
-    def null_quantile(self, probability: float) -> float:
-        s, nu, _ = self._shape(0.0)
-        if math.isinf(self.df):
-            return math.sqrt(float(s * special.chdtri(nu, 1 - probability)))
-        return math.sqrt(float(s * nu * special.fdtri(nu, self.df, probability)))
-
-    def seeing(self, observed: float) -> _Absolute:
-        return replace(self, observed=observed)
 
 
 def wasserstein(both: Pair, edges: Floats, scale: float, *, discrete: bool) -> Distance:
@@ -690,12 +410,12 @@ def _wasserstein(both: Pair, spacing: Floats, direction: Pair) -> Distance:
     live = (sd > 0) & (spacing > 0)
     observed = float(spacing @ np.abs(change))
     if not live.any():
-        constant = _Absolute(observed, np.ones(1), np.ones(1), np.full(1, 1e-12), np.ones((1, 1)), df)
+        constant = Absolute(observed, np.ones(1), np.ones(1), np.full(1, 1e-12), np.ones((1, 1)), df)
         return Distance(observed, constant, max(float(spacing.sum()), 1e-12), both, "wasserstein", spacing)
     correlation = covariance[np.ix_(live, live)] / np.outer(sd[live], sd[live])
     reach = float(spacing @ np.abs(towards))
     shape = towards[live] / reach if reach > 0 else np.full(int(live.sum()), 1.0 / float(spacing[live].sum()))
-    model = _Absolute(observed, shape, spacing[live], sd[live], np.clip(correlation, -1, 1), df)
+    model = Absolute(observed, shape, spacing[live], sd[live], np.clip(correlation, -1, 1), df)
     return Distance(model.estimate, model, float(spacing.sum()), both, "wasserstein", spacing)
 
 
@@ -713,7 +433,7 @@ def _toward(distance: Distance, direction: Pair, *, ordered: bool) -> Distance:
     change = direction.q - direction.p
     change = np.cumsum(change)[:-1] if ordered else change
     top = float(np.abs(change).max()) if change.size else 0.0
-    if top == 0 or not isinstance(distance.model, _Largest):
+    if top == 0 or not isinstance(distance.model, Largest):
         return distance
     model = replace(distance.model, shape=change / top, top=int(np.argmax(np.abs(change))))
     return replace(distance, model=model)
