@@ -30,7 +30,7 @@ from afterlaunch.checks.metric import CHECK
 from afterlaunch.decide import Estimate, verdict_of
 from afterlaunch.profile.types import MetricCounts
 from afterlaunch.roles import Roles
-from afterlaunch.stats import losses, ranking
+from afterlaunch.stats import losses
 from afterlaunch.stats.calibration import BINS, LEAST_ROWS, equal_mass
 
 Floats = NDArray[np.float64]
@@ -128,7 +128,9 @@ def binary(name: str) -> tuple[Callable[[Draw, float], MetricCounts], Callable[[
             return table(d.bucket, histogram=h.astype(np.float64), score_sums=sums, **more)
         if name in {"accuracy", "f1"}:
             index = (d.bucket * 2 + y.astype(np.int64)) * 2 + (s >= 0.5)
-            return table(d.bucket, confusion=np.bincount(index, minlength=GROUPS * 4).reshape(GROUPS, 2, 2) * 1.0, **more)
+            return table(
+                d.bucket, confusion=np.bincount(index, minlength=GROUPS * 4).reshape(GROUPS, 2, 2) * 1.0, **more
+            )
         x = losses.log_loss(s, y) if name == "log_loss" else losses.brier(s, y)
         return table(d.bucket, moments={name: moment(d.bucket, x)}, **more)
 
@@ -154,7 +156,9 @@ def binary(name: str) -> tuple[Callable[[Draw, float], MetricCounts], Callable[[
             gap = np.bincount(group, w * (y - s)) / mass
             return float(np.sqrt((mass * gap**2).sum()))
         loss = losses.log_loss if name == "log_loss" else losses.brier
-        return float(sum(w * loss(s, np.full(s.size, k)).mean() for k, (w, s) in enumerate(zip(weight, scores, strict=True))))
+        return float(
+            sum(w * loss(s, np.full(s.size, k)).mean() for k, (w, s) in enumerate(zip(weight, scores, strict=True)))
+        )
 
     return draw, truth
 
@@ -183,7 +187,9 @@ def draw_errors(name: str) -> Callable[[Draw, float], MetricCounts]:
     def draw(d: Draw, theta: float) -> MetricCounts:
         e = d.normal(0) * (1 if name == "bias" else 1 + theta) + (theta if name == "bias" else 0.0)
         x = {"squared": e**2, "absolute": np.abs(e), "error": e}
-        found = {part: moment(d.bucket, x[part])} | ({"squared": moment(d.bucket, x["squared"])} if name == "bias" else {})
+        found = {part: moment(d.bucket, x[part])} | (
+            {"squared": moment(d.bucket, x["squared"])} if name == "bias" else {}
+        )
         return table(d.bucket, moments=found)
 
     return draw
@@ -329,7 +335,10 @@ def main() -> None:
     wanted = set(filter(None, given.only.split(",")))
     started, results = time.perf_counter(), []
     print("one-sided misses in %, promised 5 and 0.05; verdicts in %")
-    print(f"{'metric':12}{'rows':>12} {'structure':12}{'margins':>8}{'low':>7}{'high':>7}{'low.05':>8}{'high.05':>8}{'ok':>6}{'alarm':>7}{'none':>6}{'needed':>8}")
+    print(
+        f"{'metric':12}{'rows':>12} {'structure':12}{'margins':>8}{'low':>7}{'high':>7}"
+        f"{'low.05':>8}{'high.05':>8}{'ok':>6}{'alarm':>7}{'none':>6}{'needed':>8}"
+    )
     for case in CASES:
         if wanted and case.kind not in wanted:
             continue
@@ -339,11 +348,12 @@ def main() -> None:
                     r = run(case, rows, structure, multiple, repeats, given.seed)
                     results.append(r)
                     low, high = r["low_misses"], r["high_misses"]
+                    needed = r["rows_needed"] or "-"
                     print(
                         f"{r['metric']:12}{rows[0]:>6}{rows[1]:>6} {structure:12}{multiple:>8}"
                         f"{100 * low['0.05']:>7.1f}{100 * high['0.05']:>7.1f}"
                         f"{100 * low['0.0005']:>8.2f}{100 * high['0.0005']:>8.2f}"
-                        f"{100 * r['ok']:>6.0f}{100 * r['alarm']:>7.0f}{100 * r['nothing']:>6.0f}{r['rows_needed'] or '-':>8}",
+                        f"{100 * r['ok']:>6.0f}{100 * r['alarm']:>7.0f}{100 * r['nothing']:>6.0f}{needed:>8}",
                         flush=True,
                     )
     print(f"{len(results)} settings of {repeats} repeats in {time.perf_counter() - started:.0f} s")

@@ -19,7 +19,7 @@ def test_room_shrinks_with_the_spread_of_a_column() -> None:
     codes = binned(np.concatenate([x, 0.2 * x, x]))
     ref, narrow, same = codes[:4000], codes[4000:8000], codes[8000:]
     assert kept_spread(ref, y, block, same, block) == 1.0
-    assert 0.1 < kept_spread(ref, y, block, narrow, block) < 0.4
+    assert 0.1 < kept_spread(ref, y, block, narrow, block) < 0.5
     assert kept_spread(ref, y, block, np.full(4000, 70), block) == pytest.approx(0, abs=1e-9)
     assert kept_spread(ref, y, block, np.zeros(0, int), np.zeros(0, int)) == 0
     assert kept_spread(ref, y % 3, block, same, block, classes=True) == 1.0
@@ -49,7 +49,7 @@ def test_a_column_that_is_gone_loses_all_it_had() -> None:
 def drawn(rng: np.random.Generator, rows: int, auc: float) -> Power:
     y = (rng.random(rows) < 0.3).astype(np.int64)
     x = binned(rng.normal(size=rows) + math.sqrt(2) * float(ndtri(auc)) * y, bins_for(float(y.sum())))
-    found = power(x, y, blocks(rows, int(y.sum())))
+    found = power(x, y, blocks(rows, int(y.sum())), ordered=64)
     assert found is not None
     return found
 

@@ -144,8 +144,9 @@ def _missing(evidence: Evidence, name: str) -> Estimate:
     if not there:
         # A fact about the table: every row lacks it, and the interval is about rows to come.
         rows = {"production": share(total, total, 0.05, 0.05)} if total else {}
-        if before is not None and before.rows:
-            rows = {"reference": share(int(before.missing.sum()), before.rows, 0.05, 0.05), **rows}
+        if before is not None and evidence.reference is not None and evidence.reference.total:
+            then = share(int(before.missing.sum()), evidence.reference.total, 0.05, 0.05)
+            rows = {"reference": then, **rows}
         gone = Share(total, total)
         return Estimate(
             "availability",

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence, Sample
-from afterlaunch.checks.rows import groups, is_number, numbers, text_codes, words
+from afterlaunch.checks.rows import groups, is_number, is_plain, numbers, text_codes, words
 from afterlaunch.checks.scoring import column, finite, has_units, positives, row_groups
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
@@ -70,11 +70,9 @@ def _run(evidence: Evidence) -> list[Estimate]:
     found: list[Estimate] = []
     cache: dict[bytes, _Domain] = {}
     for name, loss in named.items():
-        tables = [_Rows.take(s, loss, g) for s, g in zip(samples, given, strict=True)]
-        if any(t is None for t in tables):
-            continue
-        offline, live = (t for t in tables if t is not None)
-        found += _split(evidence, name, offline, live, cache)
+        offline, live = _Rows.take(samples[0], loss, given[0]), _Rows.take(samples[1], loss, given[1])
+        if offline is not None and live is not None:
+            found += _split(evidence, name, offline, live, cache)
     return found
 
 
@@ -133,7 +131,10 @@ def _losses(evidence: Evidence) -> dict[str, Loss]:
         return missed.to_numpy().astype(np.float64)
 
     if task == "binary" and roles.score is not None:
-        return {"log loss": partial(of_score, loss=losses.log_loss), "Brier score": partial(of_score, loss=losses.brier)}
+        return {
+            "log loss": partial(of_score, loss=losses.log_loss),
+            "Brier score": partial(of_score, loss=losses.brier),
+        }
     return {"error rate": of_prediction} if task in {"binary", "multiclass"} else {}
 
 
@@ -144,9 +145,7 @@ def _of_numbers(
     return None if a is None or b is None else loss(a, b)
 
 
-def _split(
-    evidence: Evidence, name: str, offline: _Rows, live: _Rows, cache: dict[bytes, _Domain]
-) -> list[Estimate]:
+def _split(evidence: Evidence, name: str, offline: _Rows, live: _Rows, cache: dict[bytes, _Domain]) -> list[Estimate]:
     rows = min(offline.loss.size, live.loss.size)
     if rows < LEAST_ROWS:
         why = f"only {rows} rows of a table have an outcome and a score, and it takes {LEAST_ROWS}."
@@ -154,9 +153,10 @@ def _split(
     key = np.isfinite(offline.loss).tobytes() + np.isfinite(live.loss).tobytes()
     domain = cache.get(key)
     if domain is None:
-        domain = cache[key] = _domain(evidence, offline, live)
+        domain = _domain(evidence, offline, live)
     if domain is None:
         return _undecided(name, "no_features", "no feature is in both tables.", offline, live)
+    cache[key] = domain
     if domain.overlap.share < LEAST_OVERLAP or domain.overlap.rows < LEAST_EFFECTIVE:
         because = f"; {domain.leading[0]} separates them most" if domain.leading else ""
         why = (
@@ -164,9 +164,7 @@ def _split(
             f" ({domain.overlap.rows:,.0f} effective rows), so that no rows can be compared{because}."
         )
         return _undecided(name, "no_overlap", why, offline, live)
-    parts = split_gap(
-        (offline.loss, live.loss), domain.chance, (offline.group, live.group), joint=has_units(evidence)
-    )
+    parts = split_gap((offline.loss, live.loss), domain.chance, (offline.group, live.group), joint=has_units(evidence))
     if not (parts.offline > 0 and np.isfinite(parts.se).all()):
         return _undecided(name, "zero", "the offline loss is zero, and parts are relative to it.", offline, live)
     sides = ((COVARIATE, parts.covariate, float(parts.se[1])), (CONDITIONAL, parts.conditional, float(parts.se[2])))
@@ -261,7 +259,7 @@ def _domain(evidence: Evidence, offline: _Rows, live: _Rows) -> _Domain | None:
 
 def _dead(series: pl.Series) -> bool:
     """Whether a column has no value or a single one, so that it would only tell the tables apart."""
-    return series.null_count() == len(series) or column(pl.DataFrame(series), series.name) is None or series.n_unique() < 2
+    return series.null_count() == len(series) or not is_plain(series) or series.n_unique() < 2
 
 
 def _codes(a: pl.Series, b: pl.Series) -> Ints:
@@ -300,7 +298,8 @@ def _say(kind: EffectKind, name: str, parts: Split, domain: _Domain, effect: Eff
         else "the outcomes of the same rows (by the features in both tables) are other ones"
     )
     text = (
-        f"The {name} went {verb} by {_percent(value)} [{_percent(low)}, {_percent(high)}] of its offline value because {cause}; "
+        f"The {name} went {verb} by {_percent(value)} [{_percent(low)}, {_percent(high)}] of its offline value "
+        f"because {cause}; "
         f"in all it went from {parts.offline:.3g} to {parts.production:.3g}. "
         f"The tables overlap by {_percent(domain.overlap.share)}."
     )

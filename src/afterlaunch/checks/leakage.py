@@ -11,11 +11,11 @@ only power of which less than a quarter is left does.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence, Sample
 from afterlaunch.checks.outcomes import MOST_CLASSES, Coded, OutcomeTable, coded, prepare
@@ -37,8 +37,6 @@ from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.stats.association import Determined, Power, determined, power
 from afterlaunch.stats.clustered import Share, p_value
 from afterlaunch.stats.retention import Loss, kept_spread, smoothness
-
-Ints = NDArray[np.int64]
 
 LEFT = 0.25
 """A relation of which more than this share is left has weakened, not vanished."""
@@ -148,22 +146,23 @@ def _feature(
     column = before.frame[name]
     other = after.frame[name] if after is not None and name in after.frame.columns else None
     values = coded(column, other, before.bins)
-    codes, ordered = values.before, values.ordered
-    within = power(codes, before.level, before.block, classes=classes, ordered=ordered, group=before.group)
+    codes = values.before
+    look = partial(power, classes=classes, ordered=values.ordered)
+    within = look(codes, before.level, before.block, group=before.group)
     if within is None:
         return []
-    whole = power(codes, before.level, np.zeros_like(codes), classes=classes, fold=before.fold) if pooled else None
+    whole = look(codes, before.level, np.zeros_like(codes), fold=before.fold) if pooled else None
     drawn = None if before.whole else len(codes)
     found = [_say_power(name, within, whole, drawn)]
     if whole is not None and _follows_time(within, whole):
         found.append(_say_time(name, within, whole, drawn))
     if within.value >= 0.5 + WORTH:
-        found += _lost(evidence, name, within, whole, before, after, codes, other_codes, classes, drawn)
+        found += _lost(evidence, name, within, whole, before, after, values, classes, drawn)
     if int(before.level.max()) <= MOST_CLASSES:
         one = determined(codes, before.level, before.fold, before.group)
         if one.value >= 0.5:
             found.append(_say_determines(name, one, drawn))
-    return found + _identifier(name, column, codes, drawn)
+    return found + _identifier(name, column, drawn)
 
 
 def _rows(**powers: Power | None) -> list[dict[str, Any]]:
@@ -250,23 +249,24 @@ def _lost(
     whole: Power | None,
     before: OutcomeTable,
     after: OutcomeTable | None,
-    codes: Ints,
-    other_codes: Ints,
+    values: Coded,
     classes: bool,
     drawn: int | None,
 ) -> list[Estimate]:
     gone = _gone(evidence, name, before)
     if gone is not None:
         return [_say_lost(name, Loss(within, None), gone, whole, drawn, evidence.production_sample)]
+    codes, other_codes = values.before, values.after
     if after is None or not len(other_codes):
         return []
+    look = partial(power, other_codes, after.level, classes=classes, ordered=values.ordered, group=after.group)
     # Its own relation or the one learnt offline, within stretches of time or over all of it: the
     # best counts, for whatever still tells outcomes apart is no sign of a leak.
     tries = []
     for block, fold in ((after.block, None), (np.zeros_like(after.block), after.fold)):
         lesson = (codes, before.level, before.block)
         for taught in (None, lesson):
-            found = power(other_codes, after.level, block, classes=classes, group=after.group, taught=taught, fold=fold)
+            found = look(block, taught=taught, fold=fold)
             tries += [found] if found is not None else []
     left = max(tries, key=lambda p: p.value, default=None)
     if left is None:
@@ -388,7 +388,7 @@ def _say_determines(name: str, one: Determined, drawn: int | None) -> Estimate:
     )
 
 
-def _identifier(name: str, column: pl.Series, codes: Ints, drawn: int | None) -> list[Estimate]:
+def _identifier(name: str, column: pl.Series, drawn: int | None) -> list[Estimate]:
     """A column whose values belong to single rows."""
     n = len(column)
     if n < 100 or column.dtype.is_float() or column.dtype == pl.Boolean or column.dtype.is_temporal():

@@ -8,24 +8,21 @@ outcome and enough units, else it is undecided and the sentence says what is mis
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence, Task
+from afterlaunch.checks.metric_kinds import KINDS, METRICS, PER_SEGMENT, Metric, Sums
 from afterlaunch.checks.scoring import has_units
-from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.decide import Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.types import MetricCounts
-from afterlaunch.stats import contrast, discrimination, losses
+from afterlaunch.stats import contrast, discrimination
 from afterlaunch.stats.calibration import Calibration, calibration_error
 from afterlaunch.stats.contrast import Contrast, Side
 from afterlaunch.stats.intervals import ENOUGH_GROUPS, Interval
 from afterlaunch.stats.resampling import Jackknifed
-
-Floats = NDArray[np.float64]
 
 LEAST_RARE = 10
 """Fewest rows of the rarer outcome, on either side, for a metric of classes."""
@@ -35,103 +32,6 @@ LEAST_ROWS = 20
 
 LEAST_DF = 10.0
 """Fewest degrees of freedom: below, a few units hold most rows."""
-
-KINDS = (
-    EffectKind("auc", "change in AUC", "AUC", 0.02, "down", "two points of AUC are what a weak feature is worth"),
-    EffectKind("log_loss", "relative change in log loss", "share", 0.05, "up", "relative, since a log loss of 0.05 is good or bad by how rare the outcome is"),
-    EffectKind("brier", "relative change in Brier score", "share", 0.05, "up", "relative, as for the log loss"),
-    EffectKind("calibration", "change in calibration error", "probability", 0.02, "up", "scores off by two points in a hundred"),
-    EffectKind("accuracy", "change in accuracy", "share", 0.02, "down", "two more wrong predictions in a hundred"),
-    EffectKind("f1", "change in F1", "F1", 0.05, "down", "F1 moves with the base rate, so its margin is wider"),
-    EffectKind("macro_f1", "change in macro F1", "F1", 0.05, "down", "as for F1"),
-    EffectKind("mae", "relative change in mean absolute error", "share", 0.05, "up", "predictions off by a twentieth more"),
-    EffectKind("rmse", "relative change in RMSE", "share", 0.05, "up", "predictions off by a twentieth more"),
-    EffectKind("bias", "change in mean error", "offline RMSE", 0.1, "both", "a tenth of a typical error (a small standardised difference)"),
-    EffectKind("ndcg", "change in NDCG", "NDCG", 0.02, "down", "a common size of a release's offline gain"),
-    EffectKind("mrr", "change in MRR", "MRR", 0.02, "down", "as for NDCG"),
-    EffectKind("ctr", "relative change in CTR", "share", 0.1, "both", "a tenth; informs, since the public decides it too"),
-    EffectKind("base_rate", "relative change in the share of positive outcomes", "share", 0.1, "both", "a tenth; informs, since the world decides it"),
-)  # fmt: skip
-
-Statistic = Callable[..., "Floats | float"]
-Sums = tuple[NDArray[np.generic], ...]
-
-
-@dataclass(frozen=True)
-class _Metric:
-    """How one metric is computed from counts, and how its interval is built.
-
-    Attributes:
-        kind: Key of its effect.
-        word: Its name inside a sentence.
-        sums: Counts -> the arrays it is computed from, or None when the table lacks them.
-        statistic: Totals -> the metric.
-        scale: Which interval each side gets.
-        by_class: Whether it needs rows of the rarer class.
-        primary: Whether it counts toward the verdict of the review.
-    """
-
-    kind: str
-    word: str
-    sums: Callable[[MetricCounts], Sums | None]
-    statistic: Statistic
-    scale: str
-    by_class: bool = False
-    primary: bool = True
-
-
-def _moment(name: str, counts: MetricCounts) -> Sums | None:
-    found = counts.moments.get(name)
-    return None if found is None or not found[:, 0].sum() > 0 else (found,)
-
-
-def _histogram(counts: MetricCounts) -> Sums | None:
-    return None if counts.histogram is None or not counts.histogram.sum() > 0 else (counts.histogram,)
-
-
-def _scored(counts: MetricCounts) -> Sums | None:
-    return None if counts.score_sums is None else _histogram(counts)
-
-
-def _table(counts: MetricCounts) -> Sums | None:
-    return None if counts.confusion is None or not counts.confusion.sum() > 0 else (counts.confusion,)
-
-
-def _root(moments: Floats) -> Floats:
-    return np.sqrt(losses.mean(moments))
-
-
-METRICS: dict[Task, tuple[_Metric, ...]] = {
-    "binary": (
-        _Metric("auc", "AUC", _histogram, discrimination.auc, "unit", by_class=True),
-        _Metric("log_loss", "log loss", partial(_moment, "log_loss"), losses.mean, "positive", by_class=True),
-        _Metric("brier", "Brier score", partial(_moment, "brier"), losses.mean, "positive", by_class=True, primary=False),
-        _Metric("calibration", "calibration error", _scored, losses.mean, "calibration", by_class=True),
-        _Metric("accuracy", "accuracy", _table, discrimination.accuracy, "share"),
-        _Metric("f1", "F1", _table, discrimination.f1, "unit", by_class=True),
-        _Metric("base_rate", "share of positive outcomes", partial(_moment, "outcome"), losses.mean, "positive", by_class=True, primary=False),
-    ),
-    "multiclass": (
-        _Metric("accuracy", "accuracy", partial(_moment, "hit"), losses.mean, "share"),
-        _Metric("macro_f1", "macro F1", _table, discrimination.macro_f1, "unit", by_class=True),
-        _Metric("log_loss", "log loss", partial(_moment, "log_loss"), losses.mean, "positive"),
-        _Metric("brier", "Brier score", partial(_moment, "brier"), losses.mean, "positive", primary=False),
-    ),
-    "regression": (
-        _Metric("rmse", "RMSE", partial(_moment, "squared"), _root, "positive"),
-        _Metric("mae", "mean absolute error", partial(_moment, "absolute"), losses.mean, "positive"),
-        _Metric("bias", "mean error", partial(_moment, "error"), losses.mean, "bias"),
-    ),
-    "ranking": (
-        _Metric("ndcg", "NDCG", partial(_moment, "ndcg"), losses.mean, "unit"),
-        _Metric("mrr", "MRR", partial(_moment, "mrr"), losses.mean, "unit"),
-        _Metric("ctr", "CTR", partial(_moment, "outcome"), losses.mean, "positive", primary=False),
-    ),
-}  # fmt: skip
-"""The metrics of every task, the one that sums it up first."""
-
-PER_SEGMENT = {"auc", "calibration", "accuracy", "rmse", "ndcg"}
-"""Metrics that segments get too; a segment informs and does not count toward the verdict."""
 
 
 def _run(evidence: Evidence) -> list[Estimate]:
@@ -155,7 +55,7 @@ def _run(evidence: Evidence) -> list[Estimate]:
 
 def _compare(
     evidence: Evidence,
-    metric: _Metric,
+    metric: Metric,
     reference: MetricCounts,
     production: MetricCounts,
     segment: str | None,
@@ -166,12 +66,16 @@ def _compare(
     sums = metric.sums(reference), metric.sums(production)
     if sums[0] is None and sums[1] is None:
         return None
-    primary = metric.primary and segment is None and not (
-        # Nobody said that scores are cut at 0.5.
-        metric.kind in {"accuracy", "f1"}
-        and evidence.task == "binary"
-        and evidence.roles.prediction is None
-        and "threshold" not in evidence.options
+    primary = (
+        metric.primary
+        and segment is None
+        and not (
+            # Nobody said that scores are cut at 0.5.
+            metric.kind in {"accuracy", "f1"}
+            and evidence.task == "binary"
+            and evidence.roles.prediction is None
+            and "threshold" not in evidence.options
+        )
     )
     estimate = partial(
         Estimate, "metric", kind, "", n=int(production.rows.sum()), weight=weight, primary=primary, segment=segment
@@ -180,13 +84,17 @@ def _compare(
     lacking = _lacking(evidence, metric, reference, production)
     if lacking is not None:
         reason, why = lacking
-        return estimate(None, reason=reason, sentence=f"The {metric.word}{where} cannot be compared: {why}", action=_MORE)
+        return estimate(
+            None, reason=reason, sentence=f"The {metric.word}{where} cannot be compared: {why}", action=_MORE
+        )
     assert sums[0] is not None
     assert sums[1] is not None
     change, calibrations = _contrast(evidence, metric, reference, production, sums[0], sums[1])
     if isinstance(change, tuple):
         reason, why = change
-        return estimate(None, reason=reason, sentence=f"The {metric.word}{where} cannot be compared: {why}", action=_MORE)
+        return estimate(
+            None, reason=reason, sentence=f"The {metric.word}{where} cannot be compared: {why}", action=_MORE
+        )
     return estimate(
         change.value,
         interval=change.interval,
@@ -201,7 +109,7 @@ def _compare(
 
 
 def _lacking(
-    evidence: Evidence, metric: _Metric, reference: MetricCounts, production: MetricCounts
+    evidence: Evidence, metric: Metric, reference: MetricCounts, production: MetricCounts
 ) -> tuple[str, str] | None:
     """What is missing, as a reason code and in words; None when nothing is."""
     roles, unit = evidence.roles, "lists" if evidence.task == "ranking" else "rows"
@@ -226,7 +134,10 @@ def _lacking(
                     f"at this rate that is about {need:,} rows."
                 )
         if rows < LEAST_ROWS:
-            return "too_few_rows", f"only {rows} {table} {unit} have an outcome and a prediction, and it takes {LEAST_ROWS}."
+            return (
+                "too_few_rows",
+                f"only {rows} {table} {unit} have an outcome and a prediction, and it takes {LEAST_ROWS}.",
+            )
         if has_units(evidence) and np.count_nonzero(counts.rows) < ENOUGH_GROUPS:
             return "units_too_few", (
                 f"its {rows:,} {table} {unit} come from too few units: they fill {np.count_nonzero(counts.rows)} "
@@ -237,7 +148,7 @@ def _lacking(
 
 def _contrast(
     evidence: Evidence,
-    metric: _Metric,
+    metric: Metric,
     reference: MetricCounts,
     production: MetricCounts,
     first: Sums,
@@ -280,7 +191,7 @@ def _contrast(
     return Contrast(sides[0], sides[1], rho, metric.scale == "positive", rows[1]), None
 
 
-def _side(metric: _Metric, j: Jackknifed, counts: MetricCounts, rows: float, scale: float, dependent: bool) -> Side:
+def _side(metric: Metric, j: Jackknifed, counts: MetricCounts, rows: float, scale: float, dependent: bool) -> Side:
     value, se = float(j.value[0]), float(j.se[0])
     if metric.scale == "positive":
         return contrast.positive_side(value, se, j.df)
@@ -317,14 +228,16 @@ def _named(column: str | None) -> str:
     return "" if column is None else f" ({column})"
 
 
-def _say(metric: _Metric, change: Contrast, where: str, effect: Effect, verdict: Verdict) -> str:
+def _say(metric: Metric, change: Contrast, where: str, effect: Effect, verdict: Verdict) -> str:
     low, high, value = effect.low, effect.high, effect.value
     verb = "rose" if value >= 0 else "fell"
     if value < 0:
         low, high, value = -high, -low, -value
     show: Callable[[float], str] = _percent if change.relative else _plain
     of = f"from {_plain(change.reference.value)} offline to {_plain(change.production.value)} in production"
-    name = metric.word if metric.word.isupper() or metric.word[:1].isupper() else metric.word[:1].upper() + metric.word[1:]
+    name = (
+        metric.word if metric.word.isupper() or metric.word[:1].isupper() else metric.word[:1].upper() + metric.word[1:]
+    )
     unit = ", in units of the offline RMSE," if metric.scale == "bias" else ""
     return f"{name}{where} {verb} by {show(value)} [{show(low)}, {show(high)}]{unit or ','} {of}."
 
@@ -339,13 +252,16 @@ def _percent(value: float) -> str:
 
 def _action(kind: str, task: Task | None, where: str) -> str:
     if kind == "calibration":
-        return "Recalibrate the scores on recent outcomes (Platt or isotonic), and do not cut them at a fixed threshold until then."
+        return (
+            "Recalibrate the scores on recent outcomes (Platt or isotonic), "
+            "and do not cut them at a fixed threshold until then."
+        )
     if kind in {"base_rate", "ctr"}:
         return "Find out whether the traffic or the world changed; then recalibrate, or retrain on recent rows."
     if kind == "bias":
         return "Correct the level of the predictions, and retrain on recent rows."
     if where:
-        return f"Look at the rows{where} first: compare their features with the offline table, then retrain with more of them."
+        return f"Look at the rows{where} first: compare their features with the offline table, then retrain with them."
     return (
         "Do not trust the offline number: read the availability, skew and leakage findings for the cause, "
         "and go back to the last version that held its number."
@@ -355,7 +271,7 @@ def _action(kind: str, task: Task | None, where: str) -> str:
 # ------------------------------------------------------------------ charts
 
 
-def _rows(metric: _Metric, change: Contrast) -> Json:
+def _rows(metric: Metric, change: Contrast) -> Json:
     unit = {"share": "share", "bias": "offline RMSE"}.get(metric.scale, metric.word)
     rows = []
     for name, side in (("offline", change.reference), ("production", change.production)):

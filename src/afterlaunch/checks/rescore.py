@@ -16,10 +16,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence
-from afterlaunch.checks.rows import groups, is_number, is_plain, numbers, quoted, words
+from afterlaunch.checks.rows import groups, words
 from afterlaunch.checks.scoring import column, finite, has_units, positives, row_groups
+from afterlaunch.checks.serving import Change, serving_changes, together
 from afterlaunch.decide import EffectKind, Estimate
-from afterlaunch.finding import Effect, Verdict
+from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.stats import discrimination, losses
 from afterlaunch.stats.contrast import p_beyond
 from afterlaunch.stats.intervals import ENOUGH_GROUPS, symmetric
@@ -38,45 +39,13 @@ LEAST_ROWS = 50
 LEAST_RARE = 10
 """Fewest of them with the rarer outcome."""
 
-MOST_COLUMNS = 12
-"""Columns that are tried one by one."""
-
-MISSING_JUMP = 0.05
-"""A column is tried when its missing share rose by more than this."""
-
-MODAL = 0.95
-"""A column is tried when one value holds this share of production and not of the offline rows."""
-
-DIFFERENT = 0.05
-"""A column is tried when this share of the rows found in both tables differ in it."""
-
-STANDS_IN = 0.95
-"""Rank correlation from which a column stands in for the position."""
-
 CELLS = 2048
 
-DROP = EffectKind("drop", "drop of AUC", "AUC", 0.01, "up", "half the margin of the AUC itself: one column's part of a gap")
+DROP = EffectKind("drop", "drop of AUC", "AUC", 0.01, "up", "half the margin of the AUC itself: one column is a part")
 DROP_ACCURACY = EffectKind(
     "drop_accuracy", "drop of accuracy", "share", 0.01, "up", "half the margin of the accuracy itself"
 )
-DROP_RMSE = EffectKind(
-    "drop_rmse", "relative rise of RMSE", "share", 0.025, "up", "half the margin of the RMSE itself"
-)
-
-
-@dataclass(frozen=True)
-class _Change:
-    """A column as production has it.
-
-    Attributes:
-        columns: The columns changed; more than one when all are changed at once.
-        how: What is done to it, in words.
-        apply: Offline rows -> the same rows with the column changed.
-    """
-
-    columns: tuple[str, ...]
-    how: str
-    apply: Callable[[pl.DataFrame], pl.DataFrame]
+DROP_RMSE = EffectKind("drop_rmse", "relative rise of RMSE", "share", 0.025, "up", "half the margin of the RMSE itself")
 
 
 @dataclass(frozen=True)
@@ -96,7 +65,7 @@ def _run(evidence: Evidence) -> list[Estimate]:
     sample = evidence.reference_sample
     if evidence.predict is None or sample is None or sample.rows == 0:
         return []
-    changes = _changes(evidence)
+    changes = serving_changes(evidence)
     if not changes:
         return []
     prepared = _prepare(evidence, evidence.predict)
@@ -106,12 +75,8 @@ def _run(evidence: Evidence) -> list[Estimate]:
         return [_nothing(kind, c.columns[0], reason, why, sample.rows) for c in changes]
     found = [_rescore(evidence.predict, prepared, c, c.columns[0]) for c in changes]
     if len(changes) > 1:
-        found.append(_rescore(evidence.predict, prepared, _together(changes), ALL))
+        found.append(_rescore(evidence.predict, prepared, together(changes), ""))
     return found
-
-
-ALL = "all of them"
-"""Subject of the finding on all columns changed at once."""
 
 
 def _kind(evidence: Evidence) -> EffectKind:
@@ -157,117 +122,14 @@ def _gap(evidence: Evidence, kind: EffectKind) -> float | None:
     if kind is DROP and a.histogram is not None and b.histogram is not None:
         value = float(discrimination.auc(a.histogram.sum(axis=0)) - discrimination.auc(b.histogram.sum(axis=0)))
     elif kind is DROP_ACCURACY and a.confusion is not None and b.confusion is not None:
-        first, second = (float(discrimination.accuracy(c.confusion.sum(axis=0))) for c in (a, b) if c.confusion is not None)
-        value = first - second
+        tables = a.confusion.sum(axis=0), b.confusion.sum(axis=0)
+        value = float(discrimination.accuracy(tables[0]) - discrimination.accuracy(tables[1]))
     elif kind is DROP_RMSE and "squared" in a.moments and "squared" in b.moments:
         first, second = (float(losses.mean(c.moments["squared"].sum(axis=0))) for c in (a, b))
         value = np.sqrt(second / first) - 1 if first > 0 else np.nan
     else:
         return None
     return value if np.isfinite(value) else None
-
-
-# ------------------------------------------------------------------ which columns, and how
-
-
-def _changes(evidence: Evidence) -> list[_Change]:
-    roles, sample = evidence.roles, evidence.reference_sample
-    assert sample is not None
-    serving = dict(evidence.options.get("serving") or {})
-    reference = sample.frame
-    production = None if evidence.production_sample is None else evidence.production_sample.frame
-    kinds = evidence.production_kinds or ({} if production is None else production.schema)
-    found: list[_Change] = []
-    places = _places(evidence)
-    names = [*places, *(n for n in roles.features_of(reference.columns) if n not in places)]
-    for name in names:
-        given = column(reference, name)
-        if given is None or given.null_count() == len(given):
-            continue
-        if name in serving:
-            found.append(_constant(name, serving[name], "the value that serving puts in"))
-        elif name not in kinds:
-            found.append(_constant(name, None, "missing, as production lacks it"))
-        elif name in places:
-            found.append(_constant(name, None, "missing, since no place is known when the model decides"))
-        elif production is not None and production.height and name in production.columns and is_plain(production[name]):
-            change = _seen(evidence, name, given, production[name], sample.seed)
-            if change is not None:
-                found.append(change)
-    return found[:MOST_COLUMNS]
-
-
-def _places(evidence: Evidence) -> list[str]:
-    """The position column and the features that say the same, as far as the offline rows have them."""
-    frame = evidence.reference_sample.frame if evidence.reference_sample is not None else pl.DataFrame()
-    place = column(frame, evidence.roles.position)
-    if place is None or not is_number(place) or place.n_unique() < 2:
-        return [] if place is None else [place.name]
-    out = [place.name]
-    for name in evidence.roles.features_of(frame.columns):
-        other = column(frame, name)
-        if other is None or not is_number(other) or other.n_unique() < 2:
-            continue
-        pair = pl.DataFrame({"a": numbers(place), "b": numbers(other)}).fill_nan(None).drop_nulls()
-        if pair.height < LEAST_ROWS:
-            continue
-        rho = pair.select(pl.corr(pl.col("a").rank(), pl.col("b").rank())).item()
-        if rho is not None and abs(rho) >= STANDS_IN:
-            out.append(name)
-    return out
-
-
-def _seen(evidence: Evidence, name: str, offline: pl.Series, live: pl.Series, seed: int) -> _Change | None:
-    """What production did to a column that it has, None when nothing."""
-    lost = live.null_count() / len(live) - offline.null_count() / len(offline)
-    top, share = _modal(live)
-    if lost > MISSING_JUMP:
-        if live.null_count() == len(live):
-            return _constant(name, None, "missing, as in all of production")
-        return _Change((name,), f"missing in {100 * lost:.0f} % more rows", partial(_lose, name, lost, seed))
-    if share >= MODAL and _modal(offline)[1] < MODAL:
-        return _constant(name, top, f"always {quoted(top) if isinstance(top, (str, int, float)) else top}, as in production")
-    pairs = evidence.pairs
-    if pairs is not None and name in pairs.different and pairs.matched.sum() > 0:
-        differ = float(pairs.different[name].sum()) / float(pairs.matched.sum())
-        if differ > DIFFERENT:
-            return _Change((name,), "drawn from production's values", partial(_draw, name, live, seed))
-    return None
-
-
-def _modal(series: pl.Series) -> tuple[Any, float]:
-    counts = series.value_counts(sort=True)
-    return (None, 0.0) if counts.height == 0 else (counts[series.name][0], float(counts["count"][0]) / len(series))
-
-
-def _constant(name: str, value: Any, how: str) -> _Change:
-    return _Change((name,), how, partial(_fill, name, value))
-
-
-def _fill(name: str, value: Any, frame: pl.DataFrame) -> pl.DataFrame:
-    dtype = frame.schema[name]
-    filled = pl.Series(name, [value], dtype=None if value is not None else dtype)
-    return frame.with_columns(filled.cast(dtype, strict=False).extend_constant(None, 0).new_from_index(0, frame.height))
-
-
-def _lose(name: str, share: float, seed: int, frame: pl.DataFrame) -> pl.DataFrame:
-    known = float(frame[name].is_not_null().mean() or 0.0)
-    gone = np.random.default_rng(seed).random(frame.height) < min(1.0, share / max(known, 1e-9))
-    return frame.with_columns(pl.when(pl.Series(gone)).then(None).otherwise(pl.col(name)).alias(name))
-
-
-def _draw(name: str, live: pl.Series, seed: int, frame: pl.DataFrame) -> pl.DataFrame:
-    picked = np.random.default_rng(seed).integers(0, len(live), frame.height)
-    return frame.with_columns(live[picked].cast(frame.schema[name], strict=False).alias(name))
-
-
-def _together(changes: list[_Change]) -> _Change:
-    def apply(frame: pl.DataFrame) -> pl.DataFrame:
-        for change in changes:
-            frame = change.apply(frame)
-        return frame
-
-    return _Change(tuple(c.columns[0] for c in changes), "as production has them", apply)
 
 
 # ------------------------------------------------------------------ scoring again
@@ -302,12 +164,12 @@ def _scores(predict: Predict, frame: pl.DataFrame, kind: EffectKind) -> Any:
     return scores
 
 
-def _rescore(predict: Predict, offline: _Offline, change: _Change, subject: str) -> Estimate:
+def _rescore(predict: Predict, offline: _Offline, change: Change, subject: str) -> Estimate:
     rows, kind = offline.frame.height, offline.kind
     try:
         after = _scores(predict, change.apply(offline.frame), kind)
     except _Refused as error:
-        why = f"the model refuses rows with it {change.how} ({error}); in production it fails or something fills it in."
+        why = f"the model refuses such rows, {change.how} ({error}); in production it fails or something fills them in."
         return _nothing(kind, subject, "model_refused_missing", why, rows)
     if offline.clustered and np.unique(offline.group).size < ENOUGH_GROUPS:
         return _nothing(kind, subject, "units_too_few", "the offline rows come from too few units.", rows)
@@ -344,10 +206,14 @@ def _rescore(predict: Predict, offline: _Offline, change: _Change, subject: str)
             "unit": kind.unit,
             "rows": [
                 {"name": named, "value": value, **dict(zip(("low", "high"), interval(0.025, 0.025), strict=True))},
-                *([] if offline.gap is None else [{"name": "whole gap", "value": offline.gap, "low": None, "high": None}]),
+                *([] if offline.gap is None else [_whole(offline.gap)]),
             ],
         },
     )
+
+
+def _whole(gap: float) -> Json:
+    return {"name": "whole gap", "value": gap, "low": None, "high": None}
 
 
 def _drop(offline: _Offline, after: Any) -> Jackknifed:
@@ -386,14 +252,14 @@ def _nothing(kind: EffectKind, subject: str, reason: str, why: str, rows: int) -
         subject,
         None,
         reason=reason,
-        sentence=f"What {subject} costs cannot be told: {why}",
-        action=f"Give the value that serving puts in for {subject} with serving={{{subject!r}: VALUE}}.",
+        sentence=f"What {subject or 'all of them together'} costs cannot be told: {why}",
+        action="Give the values that serving puts in, such as serving={" + repr(subject or "column") + ": 0}.",
         n=rows,
         sample=rows,
     )
 
 
-def _say(offline: _Offline, change: _Change, named: str, effect: Effect, verdict: Verdict) -> str:
+def _say(offline: _Offline, change: Change, named: str, effect: Effect, verdict: Verdict) -> str:
     show = _percent if effect.unit == "share" else _plain
     what = {"drop": "AUC falls", "drop_accuracy": "Accuracy falls", "drop_rmse": "RMSE rises"}[offline.kind.key]
     many = len(change.columns) > 1

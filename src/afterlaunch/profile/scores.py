@@ -14,7 +14,7 @@ from afterlaunch.decide import InputError
 SCORE_BINS = 4096
 """Score bins of a whole table."""
 
-COARSE = 8
+COARSE = 4
 """Neighbouring score bins that are put together where segments are counted."""
 
 POSITIVE_WORDS = (
@@ -26,9 +26,8 @@ POSITIVE_WORDS = (
 NEGATIVE_WORDS = ("0", "no", "n", "false", "f", "negative", "neg", "failure", "none")
 """Outcomes whose counterpart is the positive one when no `POSITIVE_WORDS` match."""
 
-_QUANTILES = np.unique(
-    [*(np.arange(25) / 24), *(0.5 ** np.arange(5, 15)), *(1 - 0.5 ** np.arange(5, 15))]
-)
+_TAIL = 0.5 ** np.arange(4, 10)
+_QUANTILES = np.unique([*(np.arange(13) / 12), *_TAIL, *(1 - _TAIL)])
 
 
 def score_knots(scores: ArrayLike) -> tuple[float, ...]:

@@ -148,8 +148,9 @@ def meaning(codes: Ints, outcome: Floats, block: Ints, size: int) -> Floats:
 def lesson(codes: Ints, outcome: Floats, block: Ints, size: int, ordered: int = 0) -> Floats:
     """Scores that put a column's values in the order of what they mean.
 
-    A number that simply rises or falls with the outcome is best kept in its own order; a bin
-    each is for what does not. Akaike's criterion says which, on the rows learnt from.
+    A number whose outcome only rises, or only falls, with it is best kept in its own order; a
+    meaning for each bin is for what does not. Akaike's criterion says which, on the rows learnt
+    from, with a step of the monotone fit (isotonic regression) for a parameter.
 
     Args:
         codes: The column's values as codes below `size`, shape (n,).
@@ -165,22 +166,28 @@ def lesson(codes: Ints, outcome: Floats, block: Ints, size: int, ordered: int = 
     Source:
         Akaike (1974), IEEE Transactions on Automatic Control 19:716-723.
     """
+    from scipy.optimize import isotonic_regression
+
     score = meaning(codes, outcome, block, size)
     count = np.bincount(codes, minlength=size).astype(np.float64)
-    n, line = count[:ordered], np.arange(ordered, dtype=np.float64)
-    if n.sum() < 3 or np.count_nonzero(n) < 3:
+    ordered = min(ordered, size)
+    used = np.flatnonzero(count[:ordered])
+    if len(used) < 3:
         return score
-    mean = (score * (count + 1) / np.maximum(count, 1))[:ordered]
-    # The middle rank of a bin, so that the line is in ranks.
-    line = n.cumsum() - n / 2
-    line -= (n @ line) / n.sum()
-    centre = float(n @ mean) / float(n.sum())
-    slope = float(n @ (line * mean)) / float(n @ line**2)
-    saved = float(n @ (mean - centre) ** 2) - slope**2 * float(n @ line**2)
-    residual = float(np.var(outcome)) if len(outcome) else 0.0
-    if saved > 2 * (np.count_nonzero(n) - 2) * residual:
+    n = count[used]
+    mean = score[used] * (n + 1) / n
+    fits = [isotonic_regression(mean, weights=n, increasing=up) for up in (True, False)]
+    missed = [float(n @ (mean - fit.x) ** 2) for fit in fits]
+    rising = missed[0] <= missed[1]
+    fit = fits[0 if rising else 1]
+    # One parameter a bin against one a step.
+    if min(missed) > 2 * (len(used) - len(fit.blocks) + 1) * float(np.var(outcome)):
         return score
-    score[:ordered] = centre + slope * line
+    codes_in_order = np.arange(ordered)
+    score[:ordered] = np.interp(codes_in_order, used, fit.x)
+    # Within a step the number's own order stands.
+    gap = float(np.ptp(fit.x)) or 1.0
+    score[:ordered] += (1e-6 if rising else -1e-6) * gap * codes_in_order / ordered
     return score
 
 

@@ -115,7 +115,8 @@ def _normal_score(x: float, k: float, centre: float) -> float:
     h = 1 - 2 / 3 * mean * (k + 3 * centre) / (k + 2 * centre) ** 2
     p = (k + 2 * centre) / mean**2
     m = (h - 1) * (1 - 3 * h)
-    return ((x / mean) ** h - (1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p))) / (h * math.sqrt(2 * p) * (1 + 0.5 * m * p))
+    middle = 1 + h * p * (h - 1 - 0.5 * (2 - h) * m * p)
+    return float(((x / mean) ** h - middle) / (h * math.sqrt(2 * p) * (1 + 0.5 * m * p)))
 
 
 def equal_mass(weight: Floats, bins: int) -> NDArray[np.intp]:

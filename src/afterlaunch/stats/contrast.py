@@ -160,12 +160,13 @@ class Contrast:
             a, b, margin = a / self.reference.value, b / self.reference.value, math.log1p(margin)
         beta = (1 - POWER) / (2 if direction == "both" else 1)
         df = min(self.reference.df, max(self.production.df, 60.0))
-        return rows_for_variance(a, b, self.correlation, self.rows, margin / (t_quantile(alpha, df) + normal_quantile(beta)))
+        most = margin / (t_quantile(alpha, df) + normal_quantile(beta))
+        return rows_for_variance(a, b, self.correlation, self.rows, most)
 
 
 @cache
 def _boundary_quantile(alpha: float) -> float:
-    """z with P(Z > z) / 2 + P(chi-square(2) > z²) / 4 = alpha."""
+    """The z with P(Z > z) / 2 + P(chi-square(2) > z²) / 4 = alpha."""
     low, high = 0.0, normal_quantile(alpha / 4) if alpha < 0.25 else 2.0
     for _ in range(40):
         z = (low + high) / 2

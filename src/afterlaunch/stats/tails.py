@@ -164,8 +164,7 @@ class Largest:
         f = np.clip(self.pooled - self.share[0] * c, 0.0, 1.0)
         g = np.clip(self.pooled + self.share[1] * c, 0.0, 1.0)
         variance = self.deff * (f * (1 - f) / self.m + g * (1 - g) / self.n)
-        out: Floats = np.sqrt(np.maximum(variance, 1e-300))
-        return out
+        return np.asarray(np.sqrt(np.maximum(variance, 1e-300)), dtype=np.float64)
 
     def _tail(self, z: Floats) -> Floats:
         out: Floats = special.ndtr(-z) if math.isinf(self.df) else special.stdtr(self.df, -z)
@@ -272,7 +271,7 @@ class Absolute:
         return max(tail, self._of_one_sign(theta))
 
     def _of_one_sign(self, theta: float) -> float:
-        """Two-sided tail of the plain sum of differences, which the statistic is never below; far out it is nearly all."""
+        """Two-sided tail of the plain sum of differences: the statistic is never below it, and far out not above."""
         scaled = self.weight * self.sd
         sd = math.sqrt(max(float(scaled @ self.correlation @ scaled), 1e-300))
         mean = theta * float(self.weight @ self.shape)
