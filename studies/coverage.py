@@ -21,8 +21,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
-
 from _common import (
     Floats,
     Ints,
@@ -40,6 +38,8 @@ from _common import (
     seed_of,
     work,
 )
+from scipy import special, stats
+
 from afterlaunch.checks import drift
 from afterlaunch.decide import Estimate, verdict_of
 from afterlaunch.profile.types import CategoryBins, ColumnCounts, NumericBins
@@ -220,7 +220,9 @@ def draw_reference(population: str, rows: Rows) -> ColumnCounts:
     p = POPULATIONS[population]
     if p.effects == ("missing",):
         gone = rows.first <= special.ndtri(MISSING[population])
-        return numeric_counts("x", np.where(gone, np.nan, 0.0), NumericBins((0.0,), True, 0.0, 0.0, 0.0), rows.buckets[0])
+        return numeric_counts(
+            "x", np.where(gone, np.nan, 0.0), NumericBins((0.0,), True, 0.0, 0.0, 0.0), rows.buckets[0]
+        )
     if p.names is None:
         return numeric_reference("x", p.value(rows.first), rows.buckets[0])
     return category_reference("x", p.value(rows.first), (*p.names, "never seen"), rows.buckets[0])
@@ -337,7 +339,8 @@ def true_share(key: str, population: str, a: ColumnCounts, theta: float) -> floa
     p = POPULATIONS[population]
     if key == "new":
         # The rows that turn into the new category are the highest; those of them that were unseen anyway count once.
-        assert isinstance(a.bins, CategoryBins) and p.names is not None
+        assert isinstance(a.bins, CategoryBins)
+        assert p.names is not None
         codes = {v: j for j, v in enumerate(p.names)}
         seen = np.zeros(len(p.names), dtype=bool)
         seen[[codes[v] for v in a.bins.values]] = True
@@ -345,7 +348,7 @@ def true_share(key: str, population: str, a: ColumnCounts, theta: float) -> floa
         kept = np.minimum(edges, 1 - theta)
         return theta + float(np.diff(kept)[~seen].sum()) - float(np.diff(edges)[~seen].sum())
     assert isinstance(a.bins, NumericBins)
-    low, high = p.cdf(np.array([a.bins.low, a.bins.high]), 0.0)
+    _, high = p.cdf(np.array([a.bins.low, a.bins.high]), 0.0)
     return float(max(theta, 1 - high)) - float(1 - high)
 
 
@@ -488,8 +491,22 @@ def main() -> None:
 def report(found: dict[tuple[str, str, str], dict[str, int]], repeats: int) -> str:
     parts = []
     limit = most_hits(0.05, repeats, 0.001)
-    parts.append(f"One-sided errors in %, promised 5 and 0.05; beyond {100 * limit:.1f} of {repeats} draws lies chance (.001).")
-    head = ["effect, column, rows", "low at 0", "½", "1", "2", "high at ½", "1", "2", "ok at 0", "alarm at 2", "no value"]
+    parts.append(
+        f"One-sided errors in %, promised 5 and 0.05; beyond {100 * limit:.1f} of {repeats} draws lies chance (.001)."
+    )
+    head = [
+        "effect, column, rows",
+        "low at 0",
+        "½",
+        "1",
+        "2",
+        "high at ½",
+        "1",
+        "2",
+        "ok at 0",
+        "alarm at 2",
+        "no value",
+    ]
     for structure, chosen in (("Independent rows", None), ("Rows in units", True)):
         rows = []
         for effect in (*SHAPES, *SHARES):
@@ -502,7 +519,9 @@ def report(found: dict[tuple[str, str, str], dict[str, int]], repeats: int) -> s
                         continue
                     low = [_rate(c, "low 0.05") for c in cells]
                     high = [_rate(c, "high 0.05") for c in cells[1:]]
-                    marked = [f"**{per_cent(x)}**" if x is not None and x > limit else per_cent(x) for x in [*low, *high]]
+                    marked = [
+                        f"**{per_cent(x)}**" if x is not None and x > limit else per_cent(x) for x in [*low, *high]
+                    ]
                     nothing = sum((c or {}).get("nothing", 0) for c in cells) / (4 * repeats)
                     power = [_rate(cells[0], "ok"), _rate(cells[3], "alarm")]
                     rows.append([f"{effect}, {population}, {setting}", *marked, *map(per_cent, [*power, nothing])])

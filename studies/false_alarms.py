@@ -33,10 +33,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import special, stats
-from scipy.spatial.distance import jensenshannon
-
-import afterlaunch
 from _common import (
     Floats,
     Ints,
@@ -55,6 +51,10 @@ from _common import (
     seed_of,
     work,
 )
+from scipy import special, stats
+from scipy.spatial.distance import jensenshannon
+
+import afterlaunch
 from afterlaunch.checks import Evidence, drift
 from afterlaunch.decide import Estimate, Margins, decide, verdict_of
 from afterlaunch.finding import Review
@@ -412,7 +412,9 @@ def do_detection(task: Task) -> dict[str, int]:
     for _ in range(task["repeats"]):
         reference = w.column.reference(rng.integers(0, size, m))
         for multiple in (2.0, 1.0):
-            made, _after = change(task["table"], task["data"], task["column"], task["effect"], multiple * MARGIN[task["effect"]])
+            made, _after = change(
+                task["table"], task["data"], task["column"], task["effect"], multiple * MARGIN[task["effect"]]
+            )
             e = estimate(task["effect"], reference, made.draw(rng, task["n"], reference))
             verdict = "undecided"
             if e is not None and e.interval is not None:
@@ -437,7 +439,11 @@ def do_best(task: Task) -> dict[str, float]:
         # Rows that have it, less the share of the reference's; out of range is what lies beyond its extremes.
         p = w.whole.missing.sum() / w.column.values.size if key == "missing" else 0.0
         base = rng.beta(2, m - 1, draws) if key == "range" else np.full(draws, p)
-        seen = rng.binomial(m, p, draws) / m if key == "missing" else np.full(draws, 2 / (m + 1) if key == "range" else 0.0)
+        seen = (
+            rng.binomial(m, p, draws) / m
+            if key == "missing"
+            else np.full(draws, 2 / (m + 1) if key == "range" else 0.0)
+        )
         at = [rng.binomial(n, base + (1 - base) * k * margin) / n - seen for k in (1, 2)]
         critical = np.sort(at[0])[::-1][int(alpha * draws)]
         return {"power": float((at[1] > critical).mean())}
@@ -543,7 +549,8 @@ def main() -> int:
             for n in (n for n in ROWS if n <= sizes[s["table"]]):
                 each = {**s, "n": n, "alpha_each": ALPHA / count_effects(s["table"], folder), **base}
                 tasks += [
-                    {"part": "detection", "block": block, "repeats": size, **each} for block, size in blocks(repeats, 100)
+                    {"part": "detection", "block": block, "repeats": size, **each}
+                    for block, size in blocks(repeats, 100)
                 ]
                 tasks.append({"part": "best", "draws": 20_000 if given.quick else 100_000, **each})
         part, bad = report_detection(work("false_alarms", tasks, do, given.jobs))
@@ -631,7 +638,9 @@ def report_detection(done: list[tuple[Task, Any]]) -> tuple[str, list[str]]:
             if short:
                 failed.append(f"{name}, {effect} of {column}, {n:,} rows: found {cell} % of the best test")
             if at_margin > most_hits(ALPHA, total["draws"]):
-                failed.append(f"{name}, {effect} of {column}, {n:,} rows: alarm in {per_cent(at_margin)} % at the margin")
+                failed.append(
+                    f"{name}, {effect} of {column}, {n:,} rows: alarm in {per_cent(at_margin)} % at the margin"
+                )
         rows.append(line)
     head = ["found % / best test % at", *(f"{n:,}" for n in sizes)]
     return f"One column changed by twice the margin of one effect.\n\n{markdown(head, rows)}", failed
@@ -689,13 +698,13 @@ def check_evidently(python: str, names: list[str], folder: str, seed: int) -> in
                 frame[first].write_parquet(f"{work_folder}/{i}-a.parquet")
                 frame[second].write_parquet(f"{work_folder}/{i}-b.parquet")
                 ours.append({c.name: evidently(c, first, second) for c in columns})
-            done = subprocess.run(
-                [python, "-c", SCRIPT, work_folder, "30"], capture_output=True, text=True, check=True
-            )
+            done = subprocess.run([python, "-c", SCRIPT, work_folder, "30"], capture_output=True, text=True, check=True)
             theirs = json.loads(done.stdout.strip().splitlines()[-1])
         for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
             looked += len(other)
-            differences += [f"{name}, draw {i}, {c}: ours {mine[c]}, theirs {x}" for c, x in other.items() if mine[c] != x]
+            differences += [
+                f"{name}, draw {i}, {c}: ours {mine[c]}, theirs {x}" for c, x in other.items() if mine[c] != x
+            ]
     print("\n".join(differences))
     print(f"{looked} columns looked at, {len(differences)} differ")
     return 1 if differences else 0

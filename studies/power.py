@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import numpy as np
 import polars as pl
+from _common import Floats, Task, add_up, arguments, blocks, markdown, per_cent, seed_of, work
 
 import afterlaunch
-from _common import Floats, Task, add_up, arguments, blocks, markdown, per_cent, seed_of, work
 
 MARGIN = 0.05
 MOVES = (0.0, 0.02, 0.05, 0.08)

@@ -45,14 +45,14 @@ def normal(value: float, se: float) -> IntervalAt:
     return lambda low, high: (value - normal_quantile(low) * se, value + normal_quantile(high) * se)
 
 
-def estimated(value: float, se: float = 0.01, direction: Direction = "up", **more: Any) -> Estimate:
+def estimated(value: float | None, se: float = 0.01, direction: Direction = "up", **more: Any) -> Estimate:
     """An estimate with a normal interval."""
     fields: dict[str, Any] = {
         "check": "drift",
         "kind": KINDS[direction],
         "subject": "age",
         "value": value,
-        "interval": normal(value, se),
+        "interval": None if value is None else normal(value, se),
         "say": lambda e, v: f"It is {e.value:.2f} and {v.value}.",
         "action": "Look.",
     }
@@ -155,13 +155,12 @@ def test_an_effect_bad_both_ways_alarms_at_half_the_rate_on_each_side_and_is_ok_
     assert only(estimated(-0.2, direction="both")).verdict is Verdict.ALARM
 
 
-@given(st.lists(st.floats(0, 5), min_size=1, max_size=30), st.floats(1e-4, 0.49))
+@given(st.lists(st.floats(0.1, 5), min_size=1, max_size=30), st.floats(1e-4, 0.49))
 def test_the_shares_of_the_error_rate_add_up_to_it(weights: list[float], alpha: float) -> None:
     family = [estimated(0.0, weight=w) for w in weights]
     findings = decide(family, margins=Margins(), alpha=alpha)
-    assert sum(f.alpha_each for f in findings) <= alpha * (1 + 1e-9)
-    if sum(weights) > 0:
-        assert sum(f.alpha_each for f in findings) == pytest.approx(alpha)
+    assert sum(f.alpha_each for f in findings) == pytest.approx(alpha)
+    assert [f.alpha_each / findings[0].alpha_each for f in findings] == pytest.approx([w / weights[0] for w in weights])
 
 
 def test_what_can_never_alarm_takes_no_share_and_never_alarms() -> None:
@@ -179,7 +178,7 @@ def test_an_error_rate_that_is_none_is_refused(alpha: float) -> None:
 
 
 def test_nothing_to_estimate_is_undecided_with_its_reason() -> None:
-    finding = only(estimated(0.0, value=None, interval=None, reason="no_values", sentence="There is nothing."))
+    finding = only(estimated(None, reason="no_values", sentence="There is nothing."))
     assert (finding.verdict, finding.reason, finding.effect) == (Verdict.UNDECIDED, "no_values", None)
     assert finding.sentence == "There is nothing."
     assert (finding.p_value, finding.rows_needed) == (None, None)
@@ -246,13 +245,13 @@ def test_the_family_has_the_error_rate_it_promises_and_the_power_of_bonferroni()
 def test_whole_reviews_without_drift_rarely_alarm_and_with_drift_mostly_do() -> None:
     """Halves of one population, 400 and 100 rows, margins of next to nothing: the error rate at its very border.
 
-    Any alarm in at most 5 % of the reviews (binomial tolerance of 200); with a shift of one
+    Any alarm in at most 5 % of the reviews, up to the binomial tolerance; with a shift of one
     standard deviation in one of five columns, in at least 90 %, at the same margins and n.
     """
-    rng, repeats = np.random.default_rng(1), 200
+    rng, repeats = np.random.default_rng(1), 160
     margins = {"drift": 1e-6}
-    false = found = 0
-    for _ in range(repeats):
+
+    def halves() -> tuple[pl.DataFrame, pl.DataFrame]:
         both = pl.DataFrame({
             "a": rng.normal(size=500),
             "b": rng.exponential(size=500).round(2),
@@ -260,12 +259,15 @@ def test_whole_reviews_without_drift_rarely_alarm_and_with_drift_mostly_do() -> 
             "d": rng.choice(["x", "y", "z"], 500, p=[0.6, 0.3, 0.1]),
             "e": np.where(rng.random(500) < 0.2, None, rng.choice([True, False], 500)).tolist(),
         })
-        before, now = both[:400], both[400:]
-        false += al.drift(before, now, margins=margins).verdict is Verdict.ALARM
-        if found == 0 or rng.random() < 0.5:
-            found += al.drift(before, now.with_columns(pl.col("a") + 1), margins=margins).verdict is Verdict.ALARM
+        return both[:400], both[400:]
+
+    false = sum(al.drift(*halves(), margins=margins).verdict is Verdict.ALARM for _ in range(repeats))
     assert false / repeats <= at_most(0.05, repeats)
-    assert found > 0
+    found = 0
+    for _ in range(30):
+        before, now = halves()
+        found += al.drift(before, now.with_columns(pl.col("a") + 1), margins=margins).verdict is Verdict.ALARM
+    assert found >= 27
 
 
 # ------------------------------------------------------------------ margins

@@ -255,7 +255,7 @@ def _finding(e: Estimate, margin: float, alpha: float, alpha_each: float, family
         subject=e.subject,
         verdict=verdict,
         sentence=sentence,
-        action=_action(e, verdict, rows_needed, reason),
+        action=_action(e, verdict, margin, rows_needed, reason),
         effect=effect,
         reason=reason,
         direction=direction,
@@ -293,11 +293,14 @@ def _ends(
     return low, high, verdict
 
 
-def _action(e: Estimate, verdict: Verdict, rows_needed: int | None, reason: str | None) -> str:
+def _action(e: Estimate, verdict: Verdict, margin: float, rows_needed: int | None, reason: str | None) -> str:
     if verdict is Verdict.OK:
         return "Nothing to do."
     if verdict is Verdict.ALARM:
         return e.action
+    if rows_needed is not None and rows_needed <= e.n:
+        near = quantity(margin, e.kind.unit)
+        return f"The change lies near the margin of {near}: decide whether that much matters, or watch it."
     if rows_needed is not None:
         return f"Wait for about {rows_needed:,} production rows; they would decide it."
     return REMEDIES.get(

@@ -5,23 +5,25 @@ import datetime as dt
 import numpy as np
 import polars as pl
 import pytest
-from tests.checks.evidences import alarms, evidence, findings
-from tests.simulation import at_least, at_most
 
 from afterlaunch.checks.availability import CHECK
 from afterlaunch.checks.rows import later
 from afterlaunch.decide import Margins, decide
 from afterlaunch.roles import Roles
+from tests.checks.evidences import alarms, evidence, findings
+from tests.simulation import at_least, at_most
 
 
 def table(rows: int, seed: int = 0) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
-    return pl.DataFrame({
-        "age": rng.normal(40, 10, rows).round(1),
-        "colour": rng.choice(["red", "green", "blue"], rows),
-        "visits": rng.poisson(1.0, rows),
-        "flag": rng.random(rows) < 0.5,
-    })
+    return pl.DataFrame(
+        {
+            "age": rng.normal(40, 10, rows).round(1),
+            "colour": rng.choice(["red", "green", "blue"], rows),
+            "visits": rng.poisson(1.0, rows),
+            "flag": rng.random(rows) < 0.5,
+        }
+    )
 
 
 def test_like_tables_are_fine() -> None:
@@ -38,8 +40,12 @@ def test_a_column_that_is_gone_is_an_alarm_at_any_size(rows: int) -> None:
     assert one.verdict == "alarm"
     assert one.effect is not None
     assert (one.effect.value, one.effect.high, one.n) == (1.0, 1.0, rows)
-    assert one.sentence == "100 % of production rows lack 'age': production has no such column, and the model learnt from it."
-    assert one.table is not None and [r["value"] for r in one.table["rows"]] == [0.0, 1.0]
+    assert (
+        one.sentence
+        == "100 % of production rows lack 'age': production has no such column, and the model learnt from it."
+    )
+    assert one.table is not None
+    assert [r["value"] for r in one.table["rows"]] == [0.0, 1.0]
     assert alarms(found) == {"missing@age"}
 
 
@@ -79,7 +85,9 @@ def test_false_alarms_and_power(clustered: bool, excess: float) -> None:
 
 
 def test_rows_needed_decides() -> None:
-    given = evidence(pl.DataFrame({"x": np.where(np.arange(20_000) % 10 == 0, np.nan, 1)}), pl.DataFrame({"x": np.ones(30)}))
+    given = evidence(
+        pl.DataFrame({"x": np.where(np.arange(20_000) % 10 == 0, np.nan, 1)}), pl.DataFrame({"x": np.ones(30)})
+    )
     (estimate,) = CHECK.run(given)
     assert estimate.rows_needed is not None
     needed = estimate.rows_needed(0.05, 0.05)
@@ -127,7 +135,9 @@ def test_a_natural_zero_that_gets_commoner_is_drift_and_no_default(share: float)
 def test_a_column_that_follows_time_may_be_constant_for_a_while(timed: bool) -> None:
     rows = 2000
     before = table(rows).with_columns(
-        rate=pl.Series(np.arange(rows) // 100 * 0.25), ts=pl.Series(np.arange(rows)), month=pl.Series(np.arange(rows) // 500)
+        rate=pl.Series(np.arange(rows) // 100 * 0.25),
+        ts=pl.Series(np.arange(rows)),
+        month=pl.Series(np.arange(rows) // 500),
     )
     if timed:
         before = before.sample(fraction=1, shuffle=True, seed=1)
@@ -158,17 +168,24 @@ def test_halves_of_a_table_give_no_false_alarm() -> None:
 
 
 def test_values_known_after_the_prediction() -> None:
-    start = dt.datetime(2024, 1, 1)
+    start = dt.datetime.fromisoformat("2024-01-01")
     ts = pl.Series([start + dt.timedelta(minutes=i) for i in range(400)])
     frame = pl.DataFrame({"x": range(400), "z": range(400), "ts": ts, "known": ts, "z_at": ts - dt.timedelta(hours=1)})
-    ahead = frame.with_columns(known=pl.when(pl.col("x") % 4 == 0).then(pl.col("known") + dt.timedelta(minutes=1)).otherwise("known"))
+    ahead = frame.with_columns(
+        known=pl.when(pl.col("x") % 4 == 0).then(pl.col("known") + dt.timedelta(minutes=1)).otherwise("known")
+    )
     roles = Roles(time="ts", feature_times={"x": "known"})
     found = findings(CHECK, evidence(ahead, frame, roles))
     assert alarms(found) == {"late@x"}
-    assert found["late@x"].sentence == "25 % of the values of 'x' in the reference became known after the prediction, by 'known'."
+    assert (
+        found["late@x"].sentence
+        == "25 % of the values of 'x' in the reference became known after the prediction, by 'known'."
+    )
     assert found["late@z"].verdict == "ok"
     assert "late@x" in alarms(findings(CHECK, evidence(frame, ahead, roles)))
-    assert "in production" in findings(CHECK, evidence(frame, ahead, roles))["late@x"].sentence.replace("the production", "production")
+    assert "in production" in findings(CHECK, evidence(frame, ahead, roles))["late@x"].sentence.replace(
+        "the production", "production"
+    )
 
 
 def test_false_alarms_of_late_values() -> None:
@@ -181,7 +198,11 @@ def test_false_alarms_of_late_values() -> None:
                 pl.DataFrame({"x": np.ones(400), "ts": np.zeros(400), "k": (rng.random(400) < share).astype(float)})
                 for _ in range(2)
             ]
-            found = [e for e in CHECK.run(evidence(*frames, Roles(time="ts", feature_times={"x": "k"}))) if e.kind.key == "late"]
+            found = [
+                e
+                for e in CHECK.run(evidence(*frames, Roles(time="ts", feature_times={"x": "k"})))
+                if e.kind.key == "late"
+            ]
             said[share] += decide(found, margins=Margins())[0].verdict == "alarm"
     assert said[0.005] / repeats <= at_most(0.05, repeats)
     assert said[0.05] / repeats >= at_least(0.99, repeats)
@@ -192,7 +213,7 @@ def test_false_alarms_of_late_values() -> None:
     [
         (["2024-01-02 00:00:01"], ["2024-01-02 00:00:00"], 1),
         (["2024-01-02T00:00:00+02:00"], ["2024-01-01T23:00:00Z"], 0),
-        ([dt.date(2024, 1, 2)], [dt.datetime(2024, 1, 2, 9)], 0),
+        ([dt.date(2024, 1, 2)], [dt.datetime.fromisoformat("2024-01-02T09:00")], 0),
         ([dt.date(2024, 1, 3)], ["2024-01-02 10:00:00"], 1),
         ([2.0], [1.0], 1),
         ([float("nan")], [1.0], 0),
@@ -229,14 +250,16 @@ def test_hardly_any_rows(rows: int) -> None:
 
 
 def test_odd_columns() -> None:
-    odd = pl.DataFrame({
-        'a"; DROP TABLE x; --': [1.0, None, float("inf"), -float("inf")] * 10,
-        "<script>😀</script>": ["a\u202eb", "", " ", None] * 10,
-        "_list": [[1], [2], [], None] * 10,
-        "all null": pl.Series([None] * 40, dtype=pl.String),
-        "when": [dt.datetime(2024, 1, 1), None, dt.datetime(2999, 1, 1), dt.datetime(1900, 1, 1)] * 10,
-        "^.*$": list(range(40)),
-    })
+    odd = pl.DataFrame(
+        {
+            'a"; DROP TABLE x; --': [1.0, None, float("inf"), -float("inf")] * 10,
+            "<script>😀</script>": ["a\u202eb", "", " ", None] * 10,
+            "_list": [[1], [2], [], None] * 10,
+            "all null": pl.Series([None] * 40, dtype=pl.String),
+            "when": [*map(dt.datetime.fromisoformat, ["2024-01-01", "2999-01-01", "1900-01-01"]), None] * 10,
+            "^.*$": list(range(40)),
+        }
+    )
     found = findings(CHECK, evidence(odd, odd))
     assert len(found) == 6
     assert not alarms(found)

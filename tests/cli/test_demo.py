@@ -99,10 +99,10 @@ def review_of(*findings: Finding) -> Review:
     return Review("launch", findings, version="0")
 
 
-def tiny_chapter(review: Review) -> Chapter:
+def tiny_chapter(review: Review, reason: Finding | None = None) -> Chapter:
     def tell(context: Context, progress: Progress) -> Told:
         progress("working")
-        return Told(("It [bold]happened[/bold].",), review)
+        return Told(("It [bold]happened[/bold].",), review, reason)
 
     return Chapter("tiny", "A [red]title", tell)
 
@@ -125,6 +125,10 @@ def test_names_are_no_markup_and_nothing_is_cut(chapters: list[Chapter], tmp_pat
     assert "1. A [red]title\nIt [bold]happened[/bold].\n" in done.output
     assert "1. PSI of '[x]' is 0.3.\n   To do: Look at [/x].\n" in done.output
     assert "1 alarm, 0 undecided, 0 ok; 0 more inform." in done.output
+    assert "Why: " not in done.output
+    chapters[:] = [tiny_chapter(review_of(finding), finding)]
+    done = CliRunner().invoke(app, ["demo", "--output", str(tmp_path)])
+    assert "\nWhy: PSI of '[x]' is 0.3.\n" in done.output
 
 
 def test_chapters_are_numbered(chapters: list[Chapter], tmp_path: Path) -> None:

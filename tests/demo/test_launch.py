@@ -75,6 +75,20 @@ def test_the_first_cause_is_the_column_that_production_lacks(told: Told) -> None
     assert unavailable == {LENGTH}
 
 
+def test_re_scoring_sizes_what_the_missing_column_explains(live: Launched, told: Told) -> None:
+    outcome = live.offline["subscribed"] == "yes"
+    with_it, without = live.offline["score"], live.model.score(live.offline.drop(LENGTH))
+    rescored = [f for f in told.review if f.check == "rescore" and f.verdict is Verdict.ALARM]
+    assert {f.subject for f in rescored} == {LENGTH}
+    assert told.reason is rescored[0]
+    assert told.reason.effect is not None
+    drop = roc_auc_score(outcome, with_it) - roc_auc_score(outcome, without)
+    assert told.reason.effect.value == pytest.approx(drop, abs=0.003)
+    gap = found(told, "metric/auc").effect
+    assert gap is not None
+    assert told.reason.effect.value == pytest.approx(-gap.value, rel=0.1)
+
+
 def test_no_other_column_is_called_a_leak(told: Told) -> None:
     leaks = [f for f in told.review if f.check == "leakage"]
     assert {f.subject for f in leaks if f.verdict is Verdict.ALARM} == {LENGTH}

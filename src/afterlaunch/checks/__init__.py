@@ -1,6 +1,6 @@
 """The registry of checks: adding one is a file of its own and one line here."""
 
-from afterlaunch.checks import availability, drift, leakage, metric, position, skew
+from afterlaunch.checks import availability, drift, gap, leakage, metric, position, rescore, skew
 from afterlaunch.checks.evidence import Check, Evidence, Sample
 
 __all__ = ["CHECKS", "Check", "Evidence", "Sample"]
@@ -13,6 +13,8 @@ CHECKS: dict[str, Check] = {
         leakage.CHECK,
         skew.CHECK,
         position.CHECK,
+        rescore.CHECK,
+        gap.CHECK,
         drift.CHECK,
     )
 }

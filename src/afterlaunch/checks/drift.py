@@ -112,6 +112,11 @@ def _distribution(a: ColumnCounts, b: ColumnCounts) -> list[Estimate]:
     table = _chart(a, b)
     for key, distance in shapes:
         out.append(_distance(a, b, key, distance, table))
+    if "psi" not in {key for key, _ in shapes}:
+        sentence = (
+            f"{min(a.valid, b.valid):,} values of {a.name!r} are too few: all but one bin would have under 5 rows."
+        )
+        out.append(Estimate("drift", _KIND["psi"], a.name, None, reason="too_few_rows", sentence=sentence, n=b.valid))
     out += _range(a, b) if isinstance(a.bins, NumericBins) else _new(a, b)
     return out
 
@@ -169,11 +174,12 @@ def _numeric(a: ColumnCounts, b: ColumnCounts) -> Iterator[tuple[str, Distance |
         return
     groups = distances.merge_rare(fine.pooled, distances.LEAST_EXPECTED / min(fine.m, fine.n), GROUPS, ordered=True)
     coarse = fine.grouped(groups)
-    yield "psi", distances.psi(coarse)
-    yield "js", distances.jensen_shannon(coarse)
+    if coarse.p.size > 1:
+        yield "psi", distances.psi(coarse)
+        yield "js", distances.jensen_shannon(coarse)
     yield "ks", distances.kolmogorov_smirnov(fine)
     if bins.scale > 0:
-        yield "wasserstein", distances.wasserstein(fine, np.array(bins.edges), bins.scale, discrete=bins.discrete)
+        yield "wasserstein", distances.wasserstein(fine, np.array(bins.edges), bins.scale)
 
 
 def _categorical(a: ColumnCounts, b: ColumnCounts) -> Iterator[tuple[str, Distance | _Constant]]:
@@ -182,9 +188,10 @@ def _categorical(a: ColumnCounts, b: ColumnCounts) -> Iterator[tuple[str, Distan
         yield from _constant(a, b, ("psi", "js", "linf"))
         return
     coarse = _categories(fine)
-    yield "psi", distances.psi(coarse)
-    yield "js", distances.jensen_shannon(coarse)
-    yield "linf", distances.l_infinity(coarse)
+    if coarse.p.size > 1:
+        yield "psi", distances.psi(coarse)
+        yield "js", distances.jensen_shannon(coarse)
+        yield "linf", distances.l_infinity(coarse)
 
 
 def _categories(fine: Pair) -> Pair:
@@ -243,12 +250,11 @@ def _which(a: ColumnCounts, b: ColumnCounts) -> str:
 def _chart(a: ColumnCounts, b: ColumnCounts) -> Json:
     fine = distances.pair(a.counts, b.counts)
     if isinstance(a.bins, NumericBins):
-        groups = np.arange(fine.p.size) if a.bins.discrete else distances.merge_rare(fine.p, 0.04, 20, ordered=True)
-        edges = a.bins.edges
-        last = [int(np.flatnonzero(groups == g)[-1]) for g in range(int(groups.max()) + 1)]
-        labels = [f"≤ {number(edges[j])}" if j < len(edges) else f"> {number(edges[-1])}" for j in last]
         if a.bins.discrete:
-            labels = [number(e) for e in edges] + [f"> {number(edges[-1])}"]
+            groups = np.arange(fine.p.size)
+        else:
+            groups = distances.merge_rare((fine.p + fine.q) / 2, 0.04, 20, ordered=True)
+        labels = [_span(a.bins, np.flatnonzero(groups == g)) for g in range(int(groups.max()) + 1)]
         shown = fine.grouped(groups)
         p, q, ordered = shown.p, shown.q, True
     else:
@@ -267,6 +273,18 @@ def _chart(a: ColumnCounts, b: ColumnCounts) -> Json:
         "reference": [round(float(x), 6) for x in p[keep]],
         "production": [round(float(x), 6) for x in q[keep]],
     }
+
+
+def _span(bins: NumericBins, members: Ints) -> str:
+    """What values a run of neighbouring bins holds."""
+    first, last = int(members[0]), int(members[-1])
+    low = bins.edges[first - 1] if first > 0 else None
+    high = bins.edges[last] if last < len(bins.edges) else None
+    if bins.discrete and low is not None and high is not None and high == np.nextafter(low, np.inf):
+        return number(high)
+    if low is None:
+        return f"≤ {number(high)}" if high is not None else "all"
+    return f"> {number(low)}" if high is None else f"{number(low)} to {number(high)}"
 
 
 # ------------------------------------------------------------------ shares

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence, Task
-from afterlaunch.checks.metric_kinds import KINDS, METRICS, PER_SEGMENT, Metric, Sums
+from afterlaunch.checks.metric_kinds import KINDS, METRICS, PER_SEGMENT, Floats, Metric, Sums
 from afterlaunch.checks.scoring import has_units
 from afterlaunch.decide import Estimate
 from afterlaunch.finding import Effect, Json, Verdict
@@ -77,9 +78,8 @@ def _compare(
             and "threshold" not in evidence.options
         )
     )
-    estimate = partial(
-        Estimate, "metric", kind, "", n=int(production.rows.sum()), weight=weight, primary=primary, segment=segment
-    )
+    rows = int(_own_rows(evidence, metric, production)[0].sum())
+    estimate = partial(Estimate, "metric", kind, "", n=rows, weight=weight, primary=primary, segment=segment)
     where = "" if segment is None else f" where {evidence.roles.segment} is {segment}"
     lacking = _lacking(evidence, metric, reference, production)
     if lacking is not None:
@@ -100,7 +100,8 @@ def _compare(
         interval=change.interval,
         say=partial(_say, metric, change, where),
         action=_action(metric.kind, evidence.task, where),
-        method=_METHODS[metric.scale] + (", joint over units" if change.correlation else ""),
+        method=_METHODS["macro_f1" if metric.kind == "macro_f1" else metric.scale]
+        + (", joint over units" if change.correlation else ""),
         rows_needed=lambda margin, alpha: change.rows_needed(margin, alpha, kind.direction),
         binding="reference_too_small",
         p_value=lambda margin: change.p_value(margin, kind.direction),
@@ -120,9 +121,9 @@ def _lacking(
             return "no_outcomes", f"no {table} row has an outcome{_named(roles.outcome)} yet."
         if metric.sums(counts) is None:
             return "no_score", f"no {table} row has both an outcome and a score or prediction."
-        rows = int(counts.rows.sum())
-        if metric.by_class and counts.class_rows is not None:
-            by_class = counts.class_rows.sum(axis=0)
+        each, by_class = _own_rows(evidence, metric, counts)
+        rows = int(each.sum())
+        if metric.by_class and by_class is not None:
             seen = by_class[by_class > 0] if evidence.task == "multiclass" else by_class
             if np.count_nonzero(by_class) < 2:
                 return "one_class", f"every {table} row has the same outcome."
@@ -138,12 +139,27 @@ def _lacking(
                 "too_few_rows",
                 f"only {rows} {table} {unit} have an outcome and a prediction, and it takes {LEAST_ROWS}.",
             )
-        if has_units(evidence) and np.count_nonzero(counts.rows) < ENOUGH_GROUPS:
+        filled = np.count_nonzero(each)
+        if filled < (ENOUGH_GROUPS if has_units(evidence) else 2):
             return "units_too_few", (
-                f"its {rows:,} {table} {unit} come from too few units: they fill {np.count_nonzero(counts.rows)} "
-                f"of 64 groups and it takes {ENOUGH_GROUPS}."
+                f"its {rows:,} {table} {unit} come from too few units: they fill {filled} of 64 groups "
+                f"and it takes {ENOUGH_GROUPS}."
             )
     return None
+
+
+def _own_rows(evidence: Evidence, metric: Metric, counts: MetricCounts) -> tuple[Floats, Floats | None]:
+    """Rows per group that a metric is computed from, and by class; those of all metrics when rows have weights."""
+    classes = None if counts.class_rows is None else counts.class_rows.sum(axis=0).astype(np.float64)
+    sums = metric.sums(counts)
+    if evidence.roles.weight is not None or sums is None:
+        return counts.rows.astype(np.float64), classes
+    one = np.asarray(sums[0], dtype=np.float64)
+    if one.ndim == 2:
+        positive = float(one[:, 1].sum())
+        own = np.array([float(one[:, 0].sum()) - positive, positive])
+        return one[:, 0], own if metric.kind == "base_rate" else classes
+    return one.sum(axis=(1, 2)), one.sum(axis=(0, 2))
 
 
 def _contrast(
@@ -154,8 +170,8 @@ def _contrast(
     first: Sums,
     second: Sums,
 ) -> tuple[Contrast | tuple[str, str], tuple[Calibration, Calibration] | None]:
-    size = reference.rows, production.rows
-    rows = [float(c.rows.sum()) for c in (reference, production)]
+    size = tuple(_own_rows(evidence, metric, c)[0] for c in (reference, production))
+    rows = [float(s.sum()) for s in size]
     if metric.scale == "calibration":
         both = [
             calibration_error(c.histogram, c.score_sums, rows=r)
@@ -168,10 +184,11 @@ def _contrast(
         return Contrast(sides[0], sides[1], 0.0, False, rows[1], curved=True), (both[0], both[1])
     statistic = metric.statistic
     if metric.kind == "macro_f1":
-        confusion = reference.confusion
-        assert confusion is not None
-        statistic = partial(discrimination.macro_f1, classes=confusion.sum(axis=(0, 2)) > 0)
-    a, b, rho = contrast.jackknife_both(statistic, first, second, size=size, joint=has_units(evidence))
+        common = _common_classes(reference, production)
+        if not common.any():
+            return ("too_few_of_rarer_class", f"no class has {LEAST_RARE} rows in both tables."), None
+        statistic = partial(discrimination.macro_f1, classes=common)
+    a, b, rho = contrast.jackknife_both(statistic, first, second, size=(size[0], size[1]), joint=has_units(evidence))
     if min(a.df, b.df) < LEAST_DF:
         return _DOMINATED, None
     if not (np.isfinite(a.value).all() and np.isfinite(b.value).all()):
@@ -189,6 +206,15 @@ def _contrast(
         for j, c, r in zip((a, b), (reference, production), rows, strict=True)
     ]
     return Contrast(sides[0], sides[1], rho, metric.scale == "positive", rows[1]), None
+
+
+def _common_classes(reference: MetricCounts, production: MetricCounts) -> NDArray[np.bool_]:
+    """Classes with enough rows in both tables, the only ones that macro F1 is the mean of."""
+    enough = np.ones(len(reference.classes), dtype=np.bool_)
+    for counts in (reference, production):
+        if counts.class_rows is not None:
+            enough &= counts.class_rows.sum(axis=0) >= LEAST_RARE
+    return enough
 
 
 def _side(metric: Metric, j: Jackknifed, counts: MetricCounts, rows: float, scale: float, dependent: bool) -> Side:
@@ -214,6 +240,7 @@ _MORE = "Wait for more production rows with outcomes, or give a larger offline t
 
 _METHODS = {
     "unit": "delete-one-bucket jackknife on logits, MOVER",
+    "macro_f1": "mean over classes with 10 rows in both tables; delete-one-bucket jackknife on logits, MOVER",
     "positive": "delete-one-bucket jackknife on logarithms, MOVER",
     "share": "Jeffreys with design effect, MOVER",
     "bias": "delete-one-bucket jackknife, MOVER",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.checks.rows import groups, words
-from afterlaunch.checks.scoring import column, finite, has_units, positives, row_groups
+from afterlaunch.checks.scoring import column, finite, positives, row_groups
 from afterlaunch.checks.serving import Change, serving_changes, together
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
@@ -110,8 +110,9 @@ def _prepare(evidence: Evidence, predict: Predict) -> _Offline | tuple[str, str]
         before = _scores(predict, frame, kind)
     except _Refused as error:
         return "model_failed", f"the model does not score the offline rows as they are ({error})."
-    group = row_groups(groups(evidence)[0], sample.rows)[rows]
-    return _Offline(frame, outcome, group, before, kind, _gap(evidence, kind), has_units(evidence))
+    given = groups(evidence)[0]
+    group = row_groups(given, sample.rows)[rows]
+    return _Offline(frame, outcome, group, before, kind, _gap(evidence, kind), given is not None)
 
 
 def _gap(evidence: Evidence, kind: EffectKind) -> float | None:

@@ -54,6 +54,8 @@ def command(
             _line(console, words)
         console.print()
         _verdict(console, told.review)
+        if told.reason is not None:
+            _line(console, told.reason.sentence, first="Why: ")
         console.print()
         # Not wrapped, however long: a path that is broken over two lines cannot be copied.
         console.print(f"Report: {saved.html}", style="bold", markup=False, soft_wrap=True)

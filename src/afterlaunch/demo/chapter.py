@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from afterlaunch.finding import Review
+from afterlaunch.finding import Finding, Review
 
 Progress = Callable[[str], None]
 """Called with a few words on what is being done."""
@@ -31,10 +31,12 @@ class Told:
     Attributes:
         words: What was done, a sentence or two each, in the order in which it happened.
         review: What afterlaunch said about it.
+        reason: The finding that says why, when there is one.
     """
 
     words: tuple[str, ...]
     review: Review
+    reason: Finding | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import polars as pl
 from afterlaunch.demo.calls import SOURCE
 from afterlaunch.demo.chapter import Chapter, Context, Progress, Told
 from afterlaunch.demo.model import SEED, Model, train
+from afterlaunch.finding import Verdict
 from afterlaunch.questions.launch import launch
 from afterlaunch.roles import Roles
 
@@ -78,7 +79,8 @@ def tell(context: Context, progress: Progress) -> Told:
         "to the log by 'call_id'.",
     )
     asked = "The question: is the model as good in production as the offline test said, and if not, why?"
-    return Told((*done, asked), replace(review, notes=(*done, SOURCE, *review.notes)))
+    reason = next((f for f in review if f.check == "rescore" and f.verdict is Verdict.ALARM), None)
+    return Told((*done, asked), replace(review, notes=(*done, SOURCE, *review.notes)), reason)
 
 
 def _months(calls: pl.DataFrame) -> str:

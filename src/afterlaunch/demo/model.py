@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,8 @@ class Model:
         A column that is not there, or a value that is missing, is scored as missing: boosted
         trees accept that in silence, which is how such a fault gets into production.
         """
-        scores: NDArray[np.float64] = self.pipeline.predict_proba(_matrix(calls, self.words, self.numbers))[:, 1]
+        with _one_thread():
+            scores: NDArray[np.float64] = self.pipeline.predict_proba(_matrix(calls, self.words, self.numbers))[:, 1]
         return scores
 
 
@@ -68,8 +70,17 @@ def train(calls: pl.DataFrame, features: Sequence[str], outcome: str, positive: 
             random_state=SEED,
         ),
     )
-    pipeline.fit(_matrix(calls, words, numbers), (calls[outcome] == positive).to_numpy())
+    with _one_thread():
+        pipeline.fit(_matrix(calls, words, numbers), (calls[outcome] == positive).to_numpy())
     return Model(words, numbers, pipeline)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """A small model gains nothing from more threads, and loses tenfold when they wait for a busy processor."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limited: AbstractContextManager[Any] = threadpool_limits(1, user_api="openmp")
+    return limited
 
 
 def _matrix(calls: pl.DataFrame, words: Sequence[str], numbers: Sequence[str]) -> NDArray[np.object_]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from afterlaunch.profile.types import Bins, CategoryBins, Kind, NumericBins
 
@@ -17,6 +17,9 @@ LEVELS = (
 )
 """Quantiles at which a numeric column is cut: twentieths, and finer in both tails."""
 
+BEYOND = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Distances beyond the outer quantiles, in standard deviations, of further edges: production may lie there."""
+
 MOST_VALUES = 1000
 """A categorical column with more different values is counted in its `TOP` most frequent ones and the rest."""
 
@@ -26,7 +29,9 @@ TOP = 200
 def numeric_bins(values: ArrayLike) -> NumericBins | None:
     """Bins of a numeric column from a sample of the reference.
 
-    A column of at most as many different values as there are levels gets one bin for each value.
+    A column of at most as many different values as there are levels gets a bin for each value and
+    one for each gap between them, so that a value never seen is in no seen value's bin. Every
+    column gets further bins outside the range of the reference.
 
     Args:
         values: Sampled values, shape (n,); missing and infinite ones are left out.
@@ -36,8 +41,8 @@ def numeric_bins(values: ArrayLike) -> NumericBins | None:
 
     Example:
         >>> bins = numeric_bins([1.0, 2.0, 2.0, 5.0])
-        >>> bins.edges, bins.discrete
-        ((1.0, 2.0, 5.0), True)
+        >>> bins.discrete, 2.0 in bins.edges, sum(1 < e < 2 for e in bins.edges)
+        (True, True, 1)
     """
     x = np.asarray(values, dtype=np.float64)
     x = x[np.isfinite(x)]
@@ -47,17 +52,22 @@ def numeric_bins(values: ArrayLike) -> NumericBins | None:
     distinct = x[np.concatenate([[True], x[1:] != x[:-1]])]
     discrete = bool(distinct.size <= len(LEVELS))
     if discrete:
-        edges = distinct
+        edges = np.concatenate([distinct, np.nextafter(distinct, -np.inf)])
     else:
         at = np.minimum((np.ceil(np.array(LEVELS) * x.size) - 1).clip(0).astype(np.int64), x.size - 1)
-        edges = np.unique(x[at])
-    inside = np.clip(x, edges[0], edges[-1])
+        edges = x[at]
+    scale = _spread(np.clip(x, edges.min(), edges.max()))
+    beyond = np.array(BEYOND) * scale
     with np.errstate(over="ignore"):
-        centre = inside.mean()
-        scale = float(np.sqrt(np.mean((inside - centre) ** 2)))
-    if not np.isfinite(scale):
-        scale = float(np.ptp(inside / 2.0))
-    return NumericBins(tuple(edges.tolist()), discrete, float(x[0]), float(x[-1]), scale if np.isfinite(scale) else 0.0)
+        edges = np.unique(np.concatenate([edges, edges.min() - beyond, edges.max() + beyond]))
+    return NumericBins(tuple(edges[np.isfinite(edges)].tolist()), discrete, float(x[0]), float(x[-1]), scale)
+
+
+def _spread(x: NDArray[np.float64]) -> float:
+    """Standard deviation, also where squares would overflow; 0 when there is none."""
+    size = float(np.abs(x).max()) or 1.0
+    scale = float(np.std(x / size)) * size
+    return scale if np.isfinite(scale) else 0.0
 
 
 def sample_bins(sample: pl.DataFrame, kinds: Mapping[str, Kind]) -> dict[str, Bins | None]:

@@ -27,10 +27,10 @@ class NumericBins:
 
     Attributes:
         edges: Increasing, shape (K - 1,) for K bins.
-        discrete: Whether the edges are the column's only values in the reference.
+        discrete: Whether every value of the reference (as far as it was sampled) has a bin of its own.
         low: Smallest value of the reference; below is out of range.
         high: Largest value of the reference.
-        scale: Standard deviation of the reference within the outer edges, the unit of distances.
+        scale: Standard deviation of the reference within its outer quantiles, the unit of distances; 0 for a constant.
     """
 
     edges: tuple[float, ...]

@@ -366,17 +366,16 @@ def _largest(kind: str, both: Pair, change: Floats, pooled: Floats, covariance: 
     return Distance(model.estimate, model, 1.0, both, kind)
 
 
-def wasserstein(both: Pair, edges: Floats, scale: float, *, discrete: bool) -> Distance:
+def wasserstein(both: Pair, edges: Floats, scale: float) -> Distance:
     """Wasserstein-1 distance between the distributions cut off at the outer edges, in units of `scale`.
 
-    Between edges the difference of the cumulative distributions is taken as linear, or for a
-    discrete column as constant (then it is exact).
+    Between edges the difference of the cumulative distributions is taken as linear. It is exact
+    where no value lies strictly between two edges, as in the bins of a discrete column.
 
     Args:
         both: Distributions over ordered bins, shape (K,).
         edges: Bin edges, shape (K - 1,).
-        scale: Standard deviation of the reference, or another unit.
-        discrete: Whether the edges are the only values.
+        scale: Standard deviation of the reference, or another unit; positive.
 
     Source:
         Ramdas, García Trillos & Cuturi (2017), Entropy 19:47, proposition 1; moments of folded
@@ -384,21 +383,12 @@ def wasserstein(both: Pair, edges: Floats, scale: float, *, discrete: bool) -> D
 
     Example:
         >>> import numpy as np
-        >>> both = pair(np.array([[500, 500, 0]]), np.array([[300, 700, 0]]))
-        >>> round(wasserstein(both, np.array([0.0, 1.0]), 1.0, discrete=True).value, 2)
+        >>> both = pair(np.array([[500, 0, 500, 0]]), np.array([[300, 0, 700, 0]]))
+        >>> round(wasserstein(both, np.array([0.0, 1.0 - 1e-12, 1.0]), 1.0).value, 2)
         0.2
     """
-    return _wasserstein(both, _spacing(edges, discrete) / (scale if scale > 0 else 1.0), both)
-
-
-def _spacing(edges: Floats, discrete: bool) -> Floats:
-    """Length that each edge stands for in the integral over the difference of distributions."""
-    if edges.size < 2:
-        return np.zeros(edges.size)
     gaps = np.diff(edges)
-    if discrete:
-        return np.append(gaps, 0.0)
-    return np.append(gaps, 0.0) / 2 + np.append(0.0, gaps) / 2
+    return _wasserstein(both, (np.append(gaps, 0.0) + np.append(0.0, gaps)) / 2 / scale, both)
 
 
 def _wasserstein(both: Pair, spacing: Floats, direction: Pair) -> Distance:

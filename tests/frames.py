@@ -1,0 +1,80 @@
+"""One table in every form that a user may hand in, and a table with a bit of everything in it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+
+ENGINES = ("parquet", "polars", "lazy", "pandas", "pandas-arrow", "pyarrow", "duckdb")
+
+
+@contextmanager
+def handed_in(engine: str, folder: Path, **tables: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """The tables as this engine's objects (or as paths), while its connection is open."""
+    connection = duckdb.connect() if engine == "duckdb" else None
+    try:
+        yield {name: _as(engine, frame, folder / f"{name}.parquet", connection) for name, frame in tables.items()}
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _as(engine: str, frame: pl.DataFrame, path: Path, connection: duckdb.DuckDBPyConnection | None) -> Any:
+    if engine in {"parquet", "duckdb"}:
+        frame.write_parquet(path)
+    if connection is not None:
+        return connection.read_parquet(str(path))
+    if engine == "parquet":
+        return path
+    if engine == "lazy":
+        return frame.lazy()
+    if engine == "pandas":
+        return frame.to_pandas()
+    if engine == "pandas-arrow":
+        return frame.to_pandas(use_pyarrow_extension_array=True)
+    if engine == "pyarrow":
+        return frame.to_arrow()
+    return frame
+
+
+def mixed(rows: int, seed: int, *, shift: float = 0.0) -> pl.DataFrame:
+    """A log with every type and every kind of hole; `shift` moves its numbers and its categories.
+
+    Features: floats with null, NaN and both infinities; integers with nulls; booleans with nulls;
+    a categorical; text of many values; times; a constant; a column of nulls. Outcome `y`, score
+    `p`, unit `user` (numbers), `name` (the same as text), bucket `group`, segment `country`.
+    """
+    rng = np.random.default_rng(seed)
+    age = rng.normal(40 + 10 * shift, 12, rows)
+    score = 1 / (1 + np.exp(-(0.06 * (age - 40) + rng.normal(0, 0.7, rows))))
+    user = rng.integers(0, max(rows // 4, 1), rows)
+    amount = rng.lognormal(3 + shift, 1, rows)
+    amount[rng.random(rows) < 0.02] = np.inf
+    amount[rng.random(rows) < 0.01] = -np.inf
+    amount[rng.random(rows) < 0.05] = np.nan
+    kinds = rng.choice(["red", "green", "blue", "grey"], rows, p=[0.5 - 0.2 * shift, 0.3, 0.15, 0.05 + 0.2 * shift])
+    start = dt.datetime(2026, 1, 1)  # noqa: DTZ001 - a naive time is what most tables hold
+    return pl.DataFrame({
+        "age": pl.Series(age).set(pl.Series(rng.random(rows) < 0.03), None),
+        "amount": pl.Series(amount).set(pl.Series(rng.random(rows) < 0.02), None),
+        "visits": pl.Series(rng.poisson(3 + shift, rows)).set(pl.Series(rng.random(rows) < 0.1), None),
+        "member": pl.Series(rng.random(rows) < 0.3 + 0.1 * shift).set(pl.Series(rng.random(rows) < 0.04), None),
+        "colour": pl.Series(kinds).cast(pl.Categorical),
+        "town": pl.Series([f"town {i}" for i in rng.zipf(1.4, rows) % 300]),
+        "seen": pl.Series([start + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 10_000, rows)]),
+        "constant": pl.Series([7] * rows),
+        "nothing": pl.Series([None] * rows, dtype=pl.Float64),
+        "user": pl.Series(user),
+        "name": pl.Series([f"user {u}" for u in user]),
+        "group": pl.Series(user % 64),
+        "country": pl.Series(rng.choice(["DE", "FR"], rows)),
+        "p": pl.Series(score),
+        "y": pl.Series((rng.random(rows) < score).astype(int)),
+    })
