@@ -107,6 +107,12 @@ def category_counts(
     )
 
 
+def spacing(bins: NumericBins) -> Floats:
+    """Length that each edge stands for in the Wasserstein distance, in standard deviations of the reference."""
+    gaps = np.diff(np.array(bins.edges))
+    return (np.append(gaps, 0.0) + np.append(0.0, gaps)) / 2 / bins.scale
+
+
 # ------------------------------------------------------------------ tolerances
 
 

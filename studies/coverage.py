@@ -36,6 +36,7 @@ from _common import (
     numeric_reference,
     per_cent,
     seed_of,
+    spacing,
     work,
 )
 from scipy import special, stats
@@ -252,7 +253,7 @@ def draw_production(population: str, rows: Rows, theta: float, effect: str, refe
 # ------------------------------------------------------------------ the truth
 
 
-def distance_between(key: str, p: Floats, q: Floats, spacing: Floats | None) -> float:
+def distance_between(key: str, p: Floats, q: Floats, lengths: Floats | None) -> float:
     """The distance of two known distributions over bins, as the check defines it."""
     keep = (p > 0) | (q > 0)
     if key == "psi":
@@ -264,8 +265,8 @@ def distance_between(key: str, p: Floats, q: Floats, spacing: Floats | None) -> 
         return math.sqrt(max(float(nats), 0.0) / math.log(2))
     change = np.cumsum(q - p)[:-1] if key in {"ks", "wasserstein"} else q - p
     if key == "wasserstein":
-        assert spacing is not None
-        return float(spacing @ np.abs(change))
+        assert lengths is not None
+        return float(lengths @ np.abs(change))
     return float(np.abs(change).max()) if change.size else 0.0
 
 
@@ -315,15 +316,13 @@ def theta_for(population: str, key: str, effect: float) -> float:
     groups = None
     if key in {"psi", "js"} and isinstance(bins, NumericBins):
         groups = distances.merge_rare(before, 1e-4, drift.GROUPS, ordered=True)
-    spacing = None
-    if isinstance(bins, NumericBins):
-        spacing = distances._spacing(np.array(bins.edges), bins.discrete) / bins.scale
+    lengths = spacing(bins) if isinstance(bins, NumericBins) else None
 
     def at(theta: float) -> float:
         x, y = before, true_shares(population, bins, theta)
         if groups is not None:
             x, y = np.bincount(groups, x), np.bincount(groups, y)
-        return distance_between(key, x, y, spacing)
+        return distance_between(key, x, y, lengths)
 
     low, high = 0.0, 3.0
     for _ in range(50):
@@ -375,7 +374,7 @@ def measure(key: str, a: ColumnCounts, b: ColumnCounts) -> Estimate | Distance |
         assert isinstance(a.bins, NumericBins)
         if a.bins.scale == 0:
             return None
-        return distances.wasserstein(both, np.array(a.bins.edges), a.bins.scale, discrete=a.bins.discrete)
+        return distances.wasserstein(both, np.array(a.bins.edges), a.bins.scale)
     return BUILD[key](both)
 
 

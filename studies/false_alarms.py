@@ -49,6 +49,7 @@ from _common import (
     numeric_reference,
     per_cent,
     seed_of,
+    spacing,
     work,
 )
 from scipy import special, stats
@@ -349,9 +350,7 @@ class World:
         """The plain statistic of one or many pairs of distributions over the bins, shapes (..., K)."""
         if key == "wasserstein":
             assert isinstance(self.whole.bins, NumericBins)
-            bins = self.whole.bins
-            spacing = distances._spacing(np.array(bins.edges), bins.discrete) / bins.scale
-            return np.asarray(np.abs(np.cumsum(q - p, axis=-1))[..., :-1] @ spacing)
+            return np.asarray(np.abs(np.cumsum(q - p, axis=-1))[..., :-1] @ spacing(self.whole.bins))
         if key == "ks":
             return np.asarray(np.abs(np.cumsum(q - p, axis=-1)).max(axis=-1))
         least = distances.LEAST_EXPECTED / min(rows)

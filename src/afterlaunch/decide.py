@@ -162,6 +162,10 @@ class Margins:
                 )
 
 
+INFORMING = 0.2
+"""Share of the error rate that findings share which only inform, when there are others that count."""
+
+
 def verdict_of(low: float, high: float, margin: float, direction: Direction) -> Verdict:
     """Hold an interval against a margin.
 
@@ -203,7 +207,8 @@ def decide(
     Args:
         estimates: All estimates that share the error rate.
         margins: The user's margins.
-        alpha: Chance of any false alarm in the family, in (0, 0.5).
+        alpha: Chance of any false alarm in the family, in (0, 0.5). Findings that only inform share
+            a fifth of it, so that they cost those that count little power.
         primary: Names of the checks that count toward the verdict of the review.
         family: What the family is, in words.
 
@@ -215,20 +220,25 @@ def decide(
     """
     if not 0 < alpha < 0.5:
         raise InputError(f"The error rate alpha is {alpha}; give a number between 0 and 0.5, such as 0.05.")
-    total = sum(e.weight for e in estimates if e.may_alarm) or 1.0
+    counted = set(primary)
+    pools = {True: 0.0, False: 0.0}
+    for e in estimates:
+        pools[e.primary and e.check in counted] += e.weight if e.may_alarm else 0.0
+    both = all(weight > 0 for weight in pools.values())
+    rate = {True: alpha * (1 - INFORMING if both else 1.0), False: alpha * (INFORMING if both else 1.0)}
     size = sum(e.may_alarm for e in estimates)
     words = f"{family}: {size} effect{'' if size == 1 else 's'}, weighted Bonferroni"
-    counted = set(primary)
     return [
         _finding(
             e,
             margins.of(e.check, e.kind, e.subject),
             alpha,
-            alpha * e.weight / total,
+            rate[counts] * e.weight / pools[counts] if pools[counts] > 0 else alpha,
             words,
-            e.primary and e.check in counted,
+            counts,
         )
         for e in estimates
+        for counts in (e.primary and e.check in counted,)
     ]
 
 
@@ -303,9 +313,9 @@ def _action(e: Estimate, verdict: Verdict, margin: float, rows_needed: int | Non
         return f"The change lies near the margin of {near}: decide whether that much matters, or watch it."
     if rows_needed is not None:
         return f"Wait for about {rows_needed:,} production rows; they would decide it."
-    return REMEDIES.get(
-        reason or "", e.action or "Give it more evidence, or set a wider margin if that much change does not matter."
-    )
+    generic = "Give it more evidence, or set a wider margin if that much change does not matter."
+    # Without a value the check knows best what is lacking; with one, its action is for an alarm.
+    return REMEDIES.get(reason or "", (e.action if e.value is None else "") or generic)
 
 
 REMEDIES: dict[str, str] = {

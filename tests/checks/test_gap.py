@@ -33,7 +33,7 @@ def findings(a: pl.DataFrame, b: pl.DataFrame, roles: Roles = ROLES, task: Any =
     return decide(CHECK.run(evidence), margins=Margins(), primary=["gap"])
 
 
-def of(found: list[Finding], key: str, subject: str = "log loss") -> Finding:
+def of(found: list[Finding], key: str, subject: str = "log_loss") -> Finding:
     return next(f for f in found if f.key == key and f.subject == subject)
 
 
@@ -52,7 +52,7 @@ def test_other_rows_are_told_from_other_outcomes() -> None:
 
 def test_it_informs_and_its_parts_add_up() -> None:
     found = findings(rows(4000), rows(4000, move=0.5, flip=0.4))
-    assert {f.subject for f in found} == {"log loss", "Brier score"}
+    assert {f.subject for f in found} == {"log_loss", "brier_score"}
     for f in found:
         assert not f.primary
         assert f.table is not None
@@ -92,17 +92,17 @@ def test_rows_without_an_outcome_are_left_out() -> None:
 def test_numbers_and_classes() -> None:
     roles = Roles(prediction="p", outcome="y")
     found = findings(rows(2000), rows(2000), roles, "regression")
-    assert {f.subject for f in found} == {"absolute error", "squared error"}
+    assert {f.subject for f in found} == {"absolute_error", "squared_error"}
     named = [
         f.with_columns(p=pl.when(pl.col("p") > 0.5).then(1).otherwise(0)) for f in (rows(2000), rows(2000, flip=0.9))
     ]
     for task in ("multiclass", "binary"):
-        f = of(findings(*named, roles, task), "conditional", "error rate")
+        f = of(findings(*named, roles, task), "conditional", "error_rate")
         assert f.effect is not None
         assert f.effect.value > 0
     words = [f.select("x", "p", "y").cast({"p": pl.String, "y": pl.String}) for f in named]
-    assert of(findings(*words, roles, "multiclass"), "conditional", "error rate").effect == pytest.approx(
-        of(findings(*[f.select("x", "p", "y") for f in named], roles, "multiclass"), "conditional", "error rate").effect
+    assert of(findings(*words, roles, "multiclass"), "conditional", "error_rate").effect == pytest.approx(
+        of(findings(*[f.select("x", "p", "y") for f in named], roles, "multiclass"), "conditional", "error_rate").effect
     )
     assert findings(rows(500), rows(500), ROLES, "ranking") == []
 
@@ -127,7 +127,7 @@ def test_units_are_kept_together() -> None:
     roles = Roles(prediction="p", outcome="y")
     widths = []
     for r in (roles.with_(ignore=("unit",)), roles.with_(unit="unit")):
-        e = of(findings(*frames, r, "regression"), "conditional", "absolute error").effect
+        e = of(findings(*frames, r, "regression"), "conditional", "absolute_error").effect
         assert e is not None
         widths.append(e.high - e.low)
     assert widths[1] > 2 * widths[0]

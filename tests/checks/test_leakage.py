@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.checks.evidences import alarms, evidence, findings
-from tests.simulation import at_least, at_most
 
 from afterlaunch.checks.leakage import CHECK
 from afterlaunch.roles import Roles
+from tests.checks.evidences import alarms, evidence, findings
+from tests.simulation import at_least, at_most
 
 ROLES = Roles(outcome="y")
 
@@ -36,19 +36,21 @@ def world(
     x, kind, worth = rng.normal(size=n), rng.integers(0, 5, n), rng.normal(size=5)
     part = np.where(np.arange(n) < rows, 1.0, kept)
     logit = rng.uniform(-2, 0) + swing * path + part * (rng.uniform(0.5, 2) * x + rng.uniform(0.3, 1.2) * worth[kind])
-    frame = pl.DataFrame({
-        "rate": path.round(3),
-        "month": pl.Series(day * 12 // days).cast(pl.String),
-        "regime": path > 0,
-        "season": pl.Series(day * 24 // days % 6).cast(pl.String),
-        "smooth": path + 0.3 * rng.normal(size=n),
-        "x": x,
-        "kind": pl.Series(kind).cast(pl.String),
-        "noise": rng.normal(size=n),
-        "zip": pl.Series(rng.integers(0, 800, n)).cast(pl.String),
-        "user": pl.Series(rng.integers(0, n // 3, n)).cast(pl.String),
-        "y": (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(int),
-    })
+    frame = pl.DataFrame(
+        {
+            "rate": path.round(3),
+            "month": pl.Series(day * 12 // days).cast(pl.String),
+            "regime": path > 0,
+            "season": pl.Series(day * 24 // days % 6).cast(pl.String),
+            "smooth": path + 0.3 * rng.normal(size=n),
+            "x": x,
+            "kind": pl.Series(kind).cast(pl.String),
+            "noise": rng.normal(size=n),
+            "zip": pl.Series(rng.integers(0, 800, n)).cast(pl.String),
+            "user": pl.Series(rng.integers(0, n // 3, n)).cast(pl.String),
+            "y": (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(int),
+        }
+    )
     return frame[:rows], frame[rows:]
 
 
@@ -88,7 +90,10 @@ def test_leaks_are_found(how: str, rows: int, least: float) -> None:
         if how == "copy":
             leak, served = 1 - y, 1 - z
         if how == "near copy":
-            leak, served = pl.Series(np.where(rng.random(rows) < 0.01, 1 - y, y)).cast(pl.String), pl.Series(z).cast(pl.String)
+            leak, served = (
+                pl.Series(np.where(rng.random(rows) < 0.01, 1 - y, y)).cast(pl.String),
+                pl.Series(z).cast(pl.String),
+            )
         before, after = before.with_columns(leak=leak), after.with_columns(leak=served)
         said = alarms(findings(CHECK, evidence(before, after.drop("leak") if how == "gone" else after, ROLES)))
         found += any(s.endswith("@leak") for s in said)
@@ -196,19 +201,23 @@ def test_a_natural_constant_is_no_leak_and_a_new_or_default_one_is() -> None:
 def test_identifiers() -> None:
     rng = np.random.default_rng(11)
     n = 1000
-    frame = pl.DataFrame({
-        "row": np.arange(n) + 7,
-        "customerId": rng.permutation(10 * n)[:n],
-        "token": [f"t{v:x}" for v in rng.integers(0, 2**60, n)],
-        "income": rng.permutation(10 * n)[:n],
-        "amount": rng.normal(size=n),
-        "note": [f"a word or two about case {i}" for i in range(n)],
-        "when": [f"2024-01-01 {i // 60:02d}:{i % 60:02d}:00" for i in range(n)],
-        "y": rng.integers(0, 2, n),
-    })
+    frame = pl.DataFrame(
+        {
+            "row": np.arange(n) + 7,
+            "customerId": rng.permutation(10 * n)[:n],
+            "token": [f"t{v:x}" for v in rng.integers(0, 2**60, n)],
+            "income": rng.permutation(10 * n)[:n],
+            "amount": rng.normal(size=n),
+            "note": [f"a word or two about case {i}" for i in range(n)],
+            "when": [f"2024-01-01 {i // 60:02d}:{i % 60:02d}:00" for i in range(n)],
+            "y": rng.integers(0, 2, n),
+        }
+    )
     found = findings(CHECK, evidence(frame, frame, ROLES))
     assert alarms(found) == {"identifier@row", "identifier@customerId", "identifier@token"}
-    assert not findings(CHECK, evidence(frame, frame, Roles(outcome="y", id="row", ignore=("token", "customerId")))).keys() & {
+    assert not findings(
+        CHECK, evidence(frame, frame, Roles(outcome="y", id="row", ignore=("token", "customerId")))
+    ).keys() & {
         "identifier@row",
         "identifier@token",
     }
@@ -225,12 +234,14 @@ def test_users_with_many_rows_are_no_evidence_each() -> None:
             rng.shuffle(user)
             _, code = np.unique(user, return_inverse=True)
             frames.append(
-                pl.DataFrame({
-                    "u": user,
-                    "age": rng.normal(size=60)[code],
-                    "town": pl.Series(rng.integers(0, 9, 60)[code]).cast(pl.String),
-                    "y": (rng.random(1800) < rng.beta(1, 1, 60)[code]).astype(int),
-                })
+                pl.DataFrame(
+                    {
+                        "u": user,
+                        "age": rng.normal(size=60)[code],
+                        "town": pl.Series(rng.integers(0, 9, 60)[code]).cast(pl.String),
+                        "y": (rng.random(1800) < rng.beta(1, 1, 60)[code]).astype(int),
+                    }
+                )
             )
         said += bool(alarms(findings(CHECK, evidence(*frames, Roles(outcome="y", unit="u")))))
     assert said / repeats <= at_most(0.05, repeats)
@@ -265,20 +276,22 @@ def test_without_an_outcome_it_says_so(roles: Roles, outcome: list[object], reas
 
 def test_odd_columns() -> None:
     rng = np.random.default_rng(14)
-    odd = pl.DataFrame({
-        'a"; DROP TABLE x; --': [1.0, None, float("inf"), -float("inf"), float("nan")] * 40,
-        "<script>😀</script>": ["a\u202eb", "", " ", None, "\x1b"] * 40,
-        "_list": [[1], [2], [], None, [3]] * 40,
-        "all null": pl.Series([None] * 200, dtype=pl.String),
-        "null type": [None] * 200,
-        "constant": [1] * 200,
-        "when": [dt.date(2024, 1, 1), None] * 100,
-        "^.*$": list(range(200)),
-        "bool": [True, None] * 100,
-        "cat": pl.Series(["a", "b"] * 100, dtype=pl.Categorical),
-        "big": [2**62 + i for i in range(200)],
-        "y": rng.integers(0, 2, 200),
-    })
+    odd = pl.DataFrame(
+        {
+            'a"; DROP TABLE x; --': [1.0, None, float("inf"), -float("inf"), float("nan")] * 40,
+            "<script>😀</script>": ["a\u202eb", "", " ", None, "\x1b"] * 40,
+            "_list": [[1], [2], [], None, [3]] * 40,
+            "all null": pl.Series([None] * 200, dtype=pl.String),
+            "null type": [None] * 200,
+            "constant": [1] * 200,
+            "when": [dt.date(2024, 1, 1), None] * 100,
+            "^.*$": list(range(200)),
+            "bool": [True, None] * 100,
+            "cat": pl.Series(["a", "b"] * 100, dtype=pl.Categorical),
+            "big": [2**62 + i for i in range(200)],
+            "y": rng.integers(0, 2, 200),
+        }
+    )
     assert findings(CHECK, evidence(odd, odd, ROLES))
     as_text = odd.with_columns(pl.lit("text").alias("constant"), pl.col("y").cast(pl.String))
     assert findings(CHECK, evidence(odd, as_text, ROLES))
@@ -343,7 +356,9 @@ def test_other_real_tables_accuse_nothing(real_data: Path, folder: str, roles: R
     before, after, known = (
         pl.read_parquet(real_data / folder / f"{name}.parquet") for name in ("reference", "analysis", "analysis_target")
     )
-    after = after.join(known.cast({roles.outcome or "": before.schema[roles.outcome or ""]}), on="id", maintain_order="left")
+    after = after.join(
+        known.cast({roles.outcome or "": before.schema[roles.outcome or ""]}), on="id", maintain_order="left"
+    )
     mixed = before.sample(fraction=1, shuffle=True, seed=1)
     for a, b in ((before, after), (mixed[:20_000], mixed[20_000:]), (before, after[-10_000:])):
         assert not alarms(findings(CHECK, evidence(a[:50_000], b[:50_000], roles)))

@@ -55,9 +55,7 @@ def prose(page: str | Path) -> str:
 
 def section(page: str | Path, heading: str) -> str:
     """The prose under one heading, up to the next one of the same or a higher level."""
-    found = re.search(
-        rf"^(#+) {re.escape(heading)}$(.*?)(?=^(?!\1#)#+ |\Z)", prose(page), re.MULTILINE | re.DOTALL
-    )
+    found = re.search(rf"^(#+) {re.escape(heading)}$(.*?)(?=^(?!\1#)#+ |\Z)", prose(page), re.MULTILINE | re.DOTALL)
     assert found is not None, f"{page} has no heading {heading!r}"
     return found[2]
 

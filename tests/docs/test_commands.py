@@ -96,9 +96,7 @@ def test_options_named_in_text_exist() -> None:
 
 
 def test_commands_named_in_text_exist() -> None:
-    named = {
-        words.split()[1] for page in DOCS for words in code(prose(page)) if re.match(r"afterlaunch [a-z]", words)
-    }
+    named = {words.split()[1] for page in DOCS for words in code(prose(page)) if re.match(r"afterlaunch [a-z]", words)}
     assert named <= set(COMMANDS)
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afterlaunch.profile.bins import LEVELS, MOST_VALUES, TOP, category_bins, numeric_bins, sample_bins
+from afterlaunch.profile.bins import BEYOND, LEVELS, MOST_VALUES, TOP, category_bins, numeric_bins, sample_bins
+from afterlaunch.profile.types import NumericBins
 
 values = st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=200)
 
@@ -23,26 +24,38 @@ def test_edges_of_a_continuous_column_are_its_quantiles() -> None:
     bins = numeric_bins(x)
     assert bins is not None
     assert not bins.discrete
-    assert bins.edges == tuple(np.quantile(x, LEVELS, method="inverted_cdf"))
+    far = len(BEYOND)
+    inner = np.array(bins.edges[far:-far])
+    below = (x[None] <= inner[:, None]).mean(axis=1)
+    assert below == pytest.approx(LEVELS, abs=1.001 / x.size)
+    assert bins.edges[:far] == pytest.approx(inner[0] - bins.scale * np.array(BEYOND[::-1]))
+    assert bins.edges[-far:] == pytest.approx(inner[-1] + bins.scale * np.array(BEYOND))
     assert (bins.low, bins.high) == (x.min(), x.max())
-    assert bins.size == len(LEVELS) + 1
+    assert bins.size == len(LEVELS) + 2 * far + 1
 
 
 def test_the_scale_is_the_standard_deviation_within_the_outer_edges() -> None:
     x = np.append(np.random.default_rng(1).normal(size=5000), [1e6])  # one wild value
     bins = numeric_bins(x)
     assert bins is not None
-    assert bins.scale == pytest.approx(np.clip(x, bins.edges[0], bins.edges[-1]).std())
+    assert bins.scale == pytest.approx(np.clip(x, *np.quantile(x, [LEVELS[0], LEVELS[-1]])).std(), rel=1e-3)
     assert bins.scale < 1.1
     assert bins.high == 1e6
 
 
 @pytest.mark.parametrize("distinct", [1, 2, len(LEVELS)])
-def test_a_column_of_few_values_has_one_bin_for_each(distinct: int) -> None:
+def test_a_column_of_few_values_has_a_bin_for_each_and_for_each_gap(distinct: int) -> None:
     bins = numeric_bins([*range(distinct)] * 7)
     assert bins is not None
     assert bins.discrete
-    assert bins.edges == tuple(map(float, range(distinct)))
+
+    def bin_of(x: float) -> int:
+        return int(np.searchsorted(bins.edges, x))
+
+    seen = [bin_of(x) for x in range(distinct)]
+    between = [bin_of(x - 0.5) for x in range(distinct + 1)]
+    assert len({*seen, *between}) == 2 * distinct + 1
+    assert sorted([*seen, *between]) == [j for pair in zip(between, [*seen, 99], strict=True) for j in pair][:-1]
 
 
 def test_one_value_more_makes_it_continuous() -> None:
@@ -52,7 +65,7 @@ def test_one_value_more_makes_it_continuous() -> None:
 
 
 @given(values)
-def test_edges_increase_and_are_values_of_the_column(drawn: list[float]) -> None:
+def test_edges_increase_and_hold_the_values_of_the_column(drawn: list[float]) -> None:
     bins = numeric_bins(drawn)
     finite = [x for x in drawn if np.isfinite(x)]
     if not finite:
@@ -60,8 +73,10 @@ def test_edges_increase_and_are_values_of_the_column(drawn: list[float]) -> None
         return
     assert bins is not None
     assert all(a < b for a, b in zip(bins.edges, bins.edges[1:], strict=False))
-    assert set(bins.edges) <= set(finite)
-    assert bins.low <= bins.edges[0] <= bins.edges[-1] <= bins.high
+    assert np.isfinite(bins.edges).all()
+    assert bins.edges[0] <= bins.high
+    if bins.discrete:
+        assert set(finite) <= set(bins.edges)
     assert (bins.low, bins.high) == (min(finite), max(finite))
     assert np.isfinite(bins.scale)
     assert bins.scale >= 0
@@ -74,7 +89,8 @@ def test_a_shift_of_the_column_shifts_its_bins(drawn: list[int], shift: int) -> 
     bins, moved = numeric_bins(drawn), numeric_bins([x + shift for x in drawn])
     assert bins is not None
     assert moved is not None
-    assert moved.edges == tuple(e + shift for e in bins.edges)
+    assert (bins.discrete, bins.low + shift) == (moved.discrete, moved.low)
+    assert moved.edges == pytest.approx([e + shift for e in bins.edges], rel=1e-9, abs=1e-6)
     assert moved.scale == pytest.approx(bins.scale, rel=1e-6, abs=1e-6)
 
 
@@ -86,7 +102,7 @@ def test_no_finite_value_gives_no_bins(empty: list[float]) -> None:
 def test_a_constant_column_has_no_scale() -> None:
     bins = numeric_bins([7.0] * 10)
     assert bins is not None
-    assert (bins.edges, bins.scale, bins.discrete) == ((7.0,), 0.0, True)
+    assert (bins.edges, bins.scale, bins.discrete) == ((np.nextafter(7.0, 0), 7.0), 0.0, True)
 
 
 def test_the_largest_numbers_do_not_overflow() -> None:
@@ -100,8 +116,8 @@ def test_only_numeric_columns_are_binned_from_a_sample() -> None:
     sample = pl.DataFrame({"a": [1, 2, None], "c": ["x", "y", None]})
     bins = sample_bins(sample, {"a": "numeric", "c": "category", "gone": "numeric"})
     assert set(bins) == {"a"}
-    assert bins["a"] is not None
-    assert bins["a"].size == 3
+    assert isinstance(bins["a"], NumericBins)
+    assert (bins["a"].low, bins["a"].high) == (1, 2)
 
 
 # ------------------------------------------------------------------ categories

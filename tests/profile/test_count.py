@@ -135,7 +135,8 @@ def test_the_reference_s_range_is_that_of_all_its_rows_not_of_the_sample() -> No
     profile = profile_reference(source(whole), whole.head(50), ["a"])
     bins = profile.columns["a"].bins
     assert isinstance(bins, NumericBins)
-    assert (bins.low, bins.high, bins.edges[-1]) == (0, 10_000, 49)
+    assert (bins.low, bins.high) == (0, 10_000)
+    assert bins.edges[-1] < 10_000
     assert int(profile.columns["a"].above.sum() + profile.columns["a"].below.sum()) == 0
 
 

@@ -11,7 +11,7 @@ from scipy import special
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
-from afterlaunch.profile.types import CategoryBins, ColumnCounts, Ints, NumericBins
+from afterlaunch.profile.types import CategoryBins, ColumnCounts, Ints, NumericBins, Profile
 from afterlaunch.stats import distances
 from afterlaunch.stats.distances import Distance, Pair
 from afterlaunch.stats.intervals import Interval, Shares, difference, filled, rows_for, share, shares
@@ -78,7 +78,7 @@ def run(evidence: Evidence) -> list[Estimate]:
     for name in columns:
         if name not in production.kinds:
             out.append(_whole(name, "missing", production.total, f"production has no column {name!r}", action="gone"))
-        elif (new := production.kinds[name]) != (old := reference.kinds[name]) and production.columns[name].valid:
+        elif (new := production.kinds[name]) != (old := reference.kinds[name]) and _any(production, name):
             out.append(_whole(name, "type", production.total, f"{name!r} was {old} and is {new} in production"))
             out += _missing(reference.columns[name], production.columns[name], (reference.rows, production.rows))
         else:
@@ -90,6 +90,11 @@ def run(evidence: Evidence) -> list[Estimate]:
                 _whole(name, "added", production.total, f"{name!r} is only in the production table", inform=True)
             )
     return out
+
+
+def _any(production: Profile, name: str) -> bool:
+    """Whether a column has values; one of another type than its bins is counted for missing values only."""
+    return production.total > int(production.columns[name].missing.sum())
 
 
 CHECK = Check(

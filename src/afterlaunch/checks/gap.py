@@ -186,7 +186,7 @@ def _estimate(
     return Estimate(
         "gap",
         kind,
-        name,
+        _subject(name),
         value,
         interval,
         say=partial(_say, kind, name, parts, domain),
@@ -201,6 +201,10 @@ def _estimate(
     )
 
 
+def _subject(name: str) -> str:
+    return name.lower().replace(" ", "_")
+
+
 def _undecided(name: str, reason: str, why: str, offline: _Rows, live: _Rows) -> list[Estimate]:
     sentence = f"The change of the {name} cannot be split into its causes: {why}"
     action = "Give an offline table from a nearer time, or compare the features one by one in the drift findings."
@@ -208,7 +212,7 @@ def _undecided(name: str, reason: str, why: str, offline: _Rows, live: _Rows) ->
         Estimate(
             "gap",
             kind,
-            name,
+            _subject(name),
             None,
             reason=reason,
             sentence=sentence,

@@ -55,10 +55,12 @@ def numeric_bins(values: ArrayLike) -> NumericBins | None:
         edges = np.concatenate([distinct, np.nextafter(distinct, -np.inf)])
     else:
         at = np.minimum((np.ceil(np.array(LEVELS) * x.size) - 1).clip(0).astype(np.int64), x.size - 1)
-        edges = x[at]
+        # Midway to the next value, so that a small move of rounded values is not a move of whole atoms.
+        above = np.minimum(np.searchsorted(distinct, x[at], side="right"), distinct.size - 1)
+        edges = x[at] / 2 + distinct[above] / 2
     scale = _spread(np.clip(x, edges.min(), edges.max()))
-    beyond = np.array(BEYOND) * scale
     with np.errstate(over="ignore"):
+        beyond = np.array(BEYOND) * scale
         edges = np.unique(np.concatenate([edges, edges.min() - beyond, edges.max() + beyond]))
     return NumericBins(tuple(edges[np.isfinite(edges)].tolist()), discrete, float(x[0]), float(x[-1]), scale)
 

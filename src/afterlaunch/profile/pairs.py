@@ -135,9 +135,8 @@ def _keyed(frame: Frame, schema: nw.Schema, keys: Sequence[str], schemas: Sequen
             else:
                 column = column.cast(nw.String)
         out.append(column.alias(f"k{j}"))
-    return frame.select(
-        *(nw.col(c).alias(_inner(i)) for i, c in enumerate(schema.names()) if c in frame.collect_schema().names()), *out
-    )
+    kept = set(frame.collect_schema().names())
+    return frame.select(*(nw.col(c).alias(_inner(i)) for i, c in enumerate(schema.names()) if c in kept), *out)
 
 
 def _inner(index: int) -> str:

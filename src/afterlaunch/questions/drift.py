@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from afterlaunch.checks import Evidence
 from afterlaunch.finding import Review
 from afterlaunch.questions.gather import Progress, count_columns, open_tables, review
 from afterlaunch.roles import Roles
@@ -52,6 +51,8 @@ def drift(
     known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles or {})
     tables = open_tables(reference, production, known, progress=progress)
     before, after = count_columns(tables, progress)
+    from afterlaunch.checks import Evidence
+
     evidence = Evidence(tables.roles, None, before.kinds, after.kinds, before, after)
     return review(
         "drift",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from importlib import import_module
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
+import narwhals as nw
 import polars as pl
 
-from afterlaunch.checks import CHECKS, Check, Evidence, Sample
 from afterlaunch.decide import InputError, Margins, decide
 from afterlaunch.finding import Json, Review
-from afterlaunch.profile.buckets import SCHEME, with_bucket
+from afterlaunch.profile.buckets import BUCKETS, SCHEME, with_bucket
 from afterlaunch.profile.count import Source, profile_reference, profile_table
 from afterlaunch.profile.types import Profile
 from afterlaunch.roles import Roles
@@ -30,6 +32,10 @@ from afterlaunch.tables import (
     require_same_clock,
     sample,
 )
+from afterlaunch.tables.table import kind_of
+
+if TYPE_CHECKING:
+    from afterlaunch.checks import Check, Evidence, Sample
 
 SEED = 0
 BIN_ROWS = 50_000
@@ -78,6 +84,8 @@ def open_tables(
     """
     say = progress or (lambda _: None)
     say("opening the tables")
+    # The checks bring SciPy, which takes as long to import as a small table takes to count.
+    Thread(target=import_module, args=("afterlaunch.checks",), daemon=True).start()
     old, new = open_table(reference, name="reference"), open_table(production, name="production")
     happened = open_table(outcomes, name="outcomes") if outcomes is not None else None
     roles, notes = _complete(roles, old, new)
@@ -114,6 +122,8 @@ def _add_buckets(tables: Tables) -> None:
     roles = tables.roles
     both = (tables.reference, tables.production)
     if roles.bucket is not None and all(roles.bucket in t.columns for t in both):
+        for table in both:
+            _require_bucket(table, roles.bucket)
         tables.bucket, tables.scheme = roles.bucket, f"column {roles.bucket}"
         return
     if roles.unit is None:
@@ -124,18 +134,36 @@ def _add_buckets(tables: Tables) -> None:
             f"The unit {roles.unit!r} is not in the {missing} table, so rows were taken as independent."
         )
         return
-    kinds = {t.kinds[roles.unit] for t in both}
-    if len(kinds) > 1:
+    types = [t.schema()[roles.unit] for t in both]
+    if len({(kind_of(t), t.is_integer()) for t in types}) > 1:
         raise InputError(
-            f"The unit {roles.unit!r} is {both[0].kinds[roles.unit]} in the reference and {both[1].kinds[roles.unit]} "
-            "in production; give both the same type."
+            f"The unit {roles.unit!r} is {types[0]} in the reference and {types[1]} in production; "
+            "give both the same type, else one user would be two."
         )
     name = free_name([*both[0].columns, *both[1].columns], "afterlaunch_bucket")
-    integer = all(t.schema()[roles.unit].is_integer() for t in both)
+    integer = all(t.is_integer() for t in types)
     tables.reference, tables.production = (
         t.with_frame(with_bucket(t.frame, roles.unit, name=name, integer=integer)) for t in both
     )
     tables.bucket = name
+
+
+def _require_bucket(table: Table, column: str) -> None:
+    """Refuse a bucket column that does not hold 0 to 63."""
+    if not table.schema()[column].is_integer():
+        raise InputError(
+            f"The bucket {column!r} of the {table.name} table holds no integers; give integers from 0 to 63."
+        )
+    bucket = nw.col(column)
+    asked = [bucket.min().alias("low"), bucket.max().alias("high"), bucket.is_null().cast(nw.Int64).sum().alias("null")]
+    low, high, null = fetch_all([table.frame.select(*asked)], table)[0].row(0)
+    if null:
+        raise InputError(
+            f"The bucket {column!r} of the {table.name} table is missing in {null:,} rows; give one for each."
+        )
+    if low is not None and (low < 0 or high >= BUCKETS):
+        found = low if low < 0 else high
+        raise InputError(f"The bucket {column!r} of the {table.name} table holds {found}; give integers from 0 to 63.")
 
 
 def compared(tables: Tables) -> list[str]:
@@ -185,6 +213,8 @@ def _source(table: Table, tables: Tables) -> Source:
 
 def draw_samples(tables: Tables, most: int = SAMPLE_ROWS) -> tuple[Sample, Sample]:
     """Bounded samples of both tables with every column that a check can use."""
+    from afterlaunch.checks import Sample
+
     out = []
     for table in (tables.reference, tables.production):
         columns = [c for c in table.columns if table.kinds[c] != "other" or c == tables.roles.embedding]
@@ -216,6 +246,7 @@ def review(
         progress: Called with what is being done.
     """
     from afterlaunch import __version__
+    from afterlaunch.checks import CHECKS
 
     say = progress or (lambda _: None)
     held = Margins(margins)

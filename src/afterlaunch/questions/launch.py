@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
+import narwhals as nw
 import polars as pl
 
-from afterlaunch.checks import CHECKS as REGISTRY
-from afterlaunch.checks import Evidence, Sample
-from afterlaunch.checks.evidence import Task
 from afterlaunch.decide import InputError
 from afterlaunch.finding import Review
 from afterlaunch.profile.buckets import with_bucket
-from afterlaunch.profile.metrics import count_metrics
+from afterlaunch.profile.metrics import Task, count_metrics
 from afterlaunch.profile.pairs import count_pairs
 from afterlaunch.profile.scores import positive_of, score_knots
 from afterlaunch.profile.types import MetricCounts
 from afterlaunch.questions.gather import Progress, Tables, count_columns, draw_samples, open_tables, review
 from afterlaunch.roles import Roles
-from afterlaunch.tables import Table, fetch_all, free_name, require_probability, require_unique, with_row_number
+from afterlaunch.tables import (
+    Table,
+    as_pandas,
+    fetch_all,
+    free_name,
+    require_probability,
+    require_unique,
+    with_row_number,
+)
+
+if TYPE_CHECKING:
+    from afterlaunch.checks import Sample
 
 CHECKS = ("metric", "availability", "leakage", "skew", "position", "rescore", "gap", "drift")
 PRIMARY = ("metric", "availability", "leakage", "skew", "position")
@@ -51,33 +60,34 @@ def launch(
     """Review a launch: is the model as good as offline tests said, and if not, why?
 
     Args:
-        reference: The offline table that the model was tested on (holdout or training set).
-        production: The log since launch.
-        outcomes: Outcomes of the log, joined by the role `id`.
-        roles: What columns mean; the rest are features.
-        margins: How much change matters, over the defaults in `docs/launch.md`.
-        alpha: Chance of any false alarm in the whole review.
-        task: "binary", "multiclass", "regression" or "ranking"; guessed from the outcome when None.
-        threshold: Score from which a row counts as predicted positive, when there is no `prediction`.
-        k: Cut-off of NDCG (default 10).
-        predict: The model: takes a frame with the reference's columns, of the kind that was given
-            as `reference` (Polars for paths), and returns scores, shape (n,). With it, the review
-            sizes what each broken column costs.
-        serving: Column to the value that serving code puts in when the column is missing.
-        progress: Called with a few words on what is being done.
+            reference: The offline table that the model was tested on (holdout or training set).
+            production: The log since launch.
+            outcomes: Outcomes of the log, joined by the role `id`.
+            roles: What columns mean; the rest are features.
+            margins: How much change matters, over the defaults in `docs/launch.md`.
+            alpha: Chance of any false alarm in the whole review.
+            task: "binary", "multiclass", "regression" or "ranking"; guessed from the outcome when None.
+            threshold: Score from which a row counts as predicted positive, when there is no `prediction`.
+            k: Cut-off of NDCG (default 10).
+            predict: The model: takes rows of the reference, as pandas when `reference` is a pandas frame
+                and else as Polars, and returns scores, shape (n,). With it, the review sizes what each
+                broken column costs.
+            serving: Column to the value that serving code puts in when the column is missing.
+            progress: Called with a few words on what is being done.
 
     Returns:
-        The review; primary checks are metric, availability, leakage, skew and position.
+            The review; primary checks are metric, availability, leakage, skew and position.
 
     Raises:
-        InputError: For unusable input, in one sentence.
+            InputError: For unusable input, in one sentence.
 
     Example:
-        >>> import polars as pl
-        >>> offline = pl.DataFrame({"y": [0, 1] * 500, "p": [0.2, 0.8] * 500, "age": [30.0, 40.0] * 500})
-        >>> review = launch(offline, offline.drop("age"), roles={"outcome": "y", "score": "p"})
-        >>> review.findings[0].id
-        'availability/missing@age'
+            >>> import narwhals as nw
+    import polars as pl
+            >>> offline = pl.DataFrame({"y": [0, 1] * 500, "p": [0.2, 0.8] * 500, "age": [30.0, 40.0] * 500})
+            >>> review = launch(offline, offline.drop("age"), roles={"outcome": "y", "score": "p"})
+            >>> review.findings[0].id
+            'availability/missing@age'
     """
     say = progress or (lambda _: None)
     known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles or {})
@@ -87,9 +97,13 @@ def launch(
     samples = draw_samples(tables)
     tables.roles = _with_positive(tables.roles, samples)
     kind = _task(task, tables.roles, samples)
-    options: dict[str, Any] = {"k": k or 10, "serving": dict(serving or {})}
+    if k is not None and k < 1:
+        raise InputError(f"The cut-off k is {k}; give a whole number from 1 on.")
+    options: dict[str, Any] = {"k": 10 if k is None else k, "serving": dict(serving or {})}
     if threshold is not None:
         options["threshold"] = threshold
+    from afterlaunch.checks import Evidence
+
     evidence = Evidence(
         roles=tables.roles,
         task=kind,
@@ -99,7 +113,7 @@ def launch(
         production=after,
         reference_sample=samples[0],
         production_sample=samples[1],
-        predict=predict,
+        predict=partial(_predict, predict, tables.reference) if predict is not None else None,
         options=options,
     )
     if kind is not None:
@@ -111,7 +125,7 @@ def launch(
     return review(
         "launch",
         evidence,
-        [c for c in CHECKS if c in REGISTRY],
+        CHECKS,
         primary=PRIMARY,
         margins=margins or {},
         alpha=alpha,
@@ -222,6 +236,19 @@ def _count_metrics(
             )
         )
     return out[0], out[1]
+
+
+def _predict(predict: Callable[..., Any], table: Table, rows: pl.DataFrame) -> Any:
+    """Call the user's model with the types that the user's table has."""
+    casts = []
+    for name, dtype in table.given.items():
+        if name in rows.columns and rows[name].dtype == pl.String:
+            if dtype == nw.Boolean:
+                casts.append(pl.col(name) == "true")
+            elif dtype == nw.Categorical:
+                casts.append(pl.col(name).cast(pl.Categorical))
+    frame = rows.with_columns(casts)
+    return predict(as_pandas(frame) if table.source == "pandas" else frame)
 
 
 def _fetch(*args: Any) -> list[pl.DataFrame]:

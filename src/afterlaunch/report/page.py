@@ -102,7 +102,10 @@ def _badge(verdict: Verdict) -> Markup:
 
 def _top(review: Review) -> Markup:
     rows = [(k, v) for k, v in review.rows.items() if isinstance(v, int) and not isinstance(v, bool)]
-    sizes = Markup("").join(Markup("<li>{} {} rows</li>").format(_long(k, 40), f"{v:,}") for k, v in rows[:6])
+    sizes = Markup("").join(Markup("<li>{}</li>").format(_rows(k, v)) for k, v in rows[:6])
+    counted = [f for f in review.findings if f.primary]
+    informing = len(review.findings) - len(counted)
+    more = Markup("<li>{} more inform</li>").format(f"{informing:,}") if counted and informing else Markup("")
     return Markup(
         '<header class="al-top al-{}"><h1><span class="al-kicker">{} review</span>{}</h1>'
         '<p class="al-headline al-say">{}</p><ul class="al-tally">{}{}</ul></header>'
@@ -111,9 +114,14 @@ def _top(review: Review) -> Markup:
         text.shorten(text.plain(review.question), 80).capitalize(),
         _badge(review.verdict),
         _long(review.headline, 600),
-        _tally(review.findings),
+        _tally(counted or review.findings) + more,
         sizes,
     )
+
+
+def _rows(name: str, rows: int) -> Markup:
+    words = "{} have an outcome" if name == "with_outcome" else "{} rows of " + name.replace("{", "(").replace("}", ")")
+    return _long(words.format(f"{rows:,}"), 60)
 
 
 def _tally(findings: Iterable[Finding]) -> Markup:
@@ -134,7 +142,7 @@ def _long(words: str, limit: int) -> Markup:
 
 def _cards(findings: Sequence[Finding]) -> Markup:
     bad = [f for f in findings if f.verdict is not Verdict.OK]
-    shown = bad[:CARDS] or list(findings[:3])
+    shown = _shown(bad) or list(findings[:3])
     if not shown:
         return Markup("")
     if not bad:
@@ -147,6 +155,17 @@ def _cards(findings: Sequence[Finding]) -> Markup:
     cards = Markup("").join(Markup("<li>{}</li>").format(card(f)) for f in shown)
     said = Markup('<p class="al-lead">{}</p>').format(lead) if lead else ""
     return Markup("<section><h2>{}</h2>{}<ol>{}</ol></section>").format(title, said, cards)
+
+
+def _shown(bad: Sequence[Finding]) -> list[Finding]:
+    """The worst findings that count, then of the checks that only inform the worst of each."""
+    shown = [f for f in bad if f.primary][:CARDS]
+    seen = {f.check for f in shown}
+    for f in bad:
+        if len(shown) < CARDS and f.check not in seen:
+            seen.add(f.check)
+            shown.append(f)
+    return shown
 
 
 def card(finding: Finding) -> Markup:

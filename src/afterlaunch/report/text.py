@@ -5,7 +5,20 @@ from __future__ import annotations
 from afterlaunch.finding import Finding, Verdict
 from afterlaunch.words import estimate, number, plain, quantity, shorten, unit_of
 
-__all__ = ["count", "estimate", "margin", "measured", "number", "p_value", "plain", "quantity", "reason", "scope", "shorten", "subject"]
+__all__ = [
+    "count",
+    "estimate",
+    "margin",
+    "measured",
+    "number",
+    "p_value",
+    "plain",
+    "quantity",
+    "reason",
+    "scope",
+    "shorten",
+    "subject",
+]
 
 WORDS: dict[Verdict, str] = {Verdict.ALARM: "Alarm", Verdict.UNDECIDED: "Undecided", Verdict.OK: "OK"}
 """The verdict as a reader sees it."""
@@ -16,6 +29,7 @@ REASONS: dict[str, str] = {
     "units_too_few": "There are too few units.",
 }
 """Reason codes in words; a code that is not listed is shown with its underscores as spaces."""
+
 
 def measured(finding: Finding) -> str:
     """Effect, interval and margin in one phrase, for a label or a line.
@@ -49,9 +63,9 @@ def margin(finding: Finding) -> str:
 
 
 def subject(finding: Finding) -> str:
-    """What a finding is about; a name of nothing but blanks in quotes."""
+    """What a finding is about: its subject, else its effect; a name of nothing but blanks in quotes."""
     name = plain(finding.subject)
-    return name if name.strip() else repr(name) if name else "whole table"
+    return name if name.strip() else repr(name) if name else finding.key
 
 
 def scope(finding: Finding) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from afterlaunch.stats.intervals import invert, rows_for
-from afterlaunch.stats.resampling import jackknife
+from afterlaunch.stats.resampling import degrees, deviations, pooled_degrees
 from afterlaunch.stats.tails import Absolute, Largest, Model, Quadratic, RootBits, root_bits
 
 Floats = NDArray[np.float64]
@@ -58,6 +58,13 @@ class Pair:
         return (self.m * self.p + self.n * self.q) / (self.m + self.n)
 
     @property
+    def covariance(self) -> Floats:
+        """Covariance of q - p, shape (K, K)."""
+        if self.inflation is not None:
+            return self.inflation
+        return _multinomial(self.p) / self.m + _multinomial(self.q) / self.n
+
+    @property
     def null_covariance(self) -> Floats:
         """Covariance of q - p if both had the pooled distribution, shape (K, K)."""
         if self.inflation is not None:
@@ -95,7 +102,7 @@ def pair(reference: Ints, production: Ints) -> Pair:
         deleted from both tables at once.
 
     Raises:
-        ValueError: When a table has no rows or the shapes differ.
+        ValueError: When a table has no rows, the shapes differ, or all rows are in one bucket.
 
     Example:
         >>> import numpy as np
@@ -113,19 +120,27 @@ def pair(reference: Ints, production: Ints) -> Pair:
     p, q = reference.sum(axis=0) / m, production.sum(axis=0) / n
     if reference.shape[0] == 1:
         return Pair(p, q, m, n)
-    size = reference.sum(axis=1) / m + production.sum(axis=1) / n
-
-    def change(a: Floats, b: Floats) -> Floats:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            out: Floats = b / b.sum(axis=-1, keepdims=True) - a / a.sum(axis=-1, keepdims=True)
-        return out
-
-    j = jackknife(change, reference, production, size=size)
-    return Pair(p, q, m, n, j.covariance, j.df)
+    tables = [(counts, counts.sum(axis=1)) for counts in (reference, production)]
+    off = [deviations(counts, rows) for counts, rows in tables]
+    groups = int(np.count_nonzero(tables[0][1] + tables[1][1]))
+    if groups < 2:
+        raise ValueError("All rows belong to one bucket of units; no variance can be had from it.")
+    change = off[1] - off[0]
+    pooled = np.maximum((m * p + n * q) / (m + n), 1e-12)
+    variances = float((off[0] ** 2 / pooled).sum()), float((off[1] ** 2 / pooled).sum())
+    df = pooled_degrees(variances, (degrees(tables[0][1]), degrees(tables[1][1])))
+    if not change.any():
+        # One table given twice: its buckets cannot differ, so rows stand for themselves.
+        return Pair(p, q, m, n)
+    return Pair(p, q, m, n, (groups - 1) / groups * change.T @ change, df)
 
 
 def merge_rare(p: Floats, least: float, most_groups: int, *, ordered: bool) -> NDArray[np.intp]:
     """Which bins to merge so that no group is rare.
+
+    The last of the unordered bins holds what the reference has never seen. It is a group of its
+    own only when no other bin is rare: its share of the reference is zero by construction, which
+    would count as a change.
 
     Args:
         p: Share of each bin, shape (K,).
@@ -145,12 +160,12 @@ def merge_rare(p: Floats, least: float, most_groups: int, *, ordered: bool) -> N
     size = p.size
     if not ordered:
         rank = np.argsort(-p, kind="stable")
-        kept = [j for j in rank[: most_groups - 1] if p[j] >= least]
+        kept = [j for j in rank[: most_groups - 1] if p[j] >= least and j != size - 1]
         groups = np.full(size, len(kept), dtype=np.intp)
         for g, j in enumerate(kept):
             groups[j] = g
         rest = p[groups == len(kept)].sum()
-        if kept and 0 < rest < least:
+        if kept and rest < least:
             groups[groups == len(kept)] = len(kept) - 1
         return np.unique(groups, return_inverse=True)[1].astype(np.intp)
     target = max(least, 1.0 / most_groups)
@@ -405,7 +420,10 @@ def _wasserstein(both: Pair, spacing: Floats, direction: Pair) -> Distance:
     correlation = covariance[np.ix_(live, live)] / np.outer(sd[live], sd[live])
     reach = float(spacing @ np.abs(towards))
     shape = towards[live] / reach if reach > 0 else np.full(int(live.sum()), 1.0 / float(spacing[live].sum()))
-    model = Absolute(observed, shape, spacing[live], sd[live], np.clip(correlation, -1, 1), df)
+    far = None
+    if both.inflation is None and observed > 0:
+        far = np.cumsum(np.cumsum(both.covariance, axis=0), axis=1)[:-1, :-1][np.ix_(live, live)]
+    model = Absolute(observed, shape, spacing[live], sd[live], np.clip(correlation, -1, 1), df, far)
     return Distance(model.estimate, model, float(spacing.sum()), both, "wasserstein", spacing)
 
 

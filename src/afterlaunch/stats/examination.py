@@ -77,7 +77,7 @@ def randomised(position: Ints, clicked: Floats, group: Ints | None = None) -> Cu
         when the first place is such.
 
     Source:
-        Joachims, Swaminathan & Schnabel (2017), WSDM, section 4.3; variance of a log ratio by
+        Joachims, Swaminathan & Schnabel (2017), WSDM, 781-789 (swapping at random); variance of a log ratio by
         linearisation, summed within groups.
 
     Example:
@@ -135,8 +135,9 @@ def harvested(position: Ints, clicked: Floats, item: Ints, version: Ints, group:
         joins to the first has no estimate.
 
     Source:
-        Agarwal, Zaitsev, Wang, Li, Najork & Joachims (2019), WSDM, eq. 4-7 (interventional sets and
-        weighted click counts), section 5.3 (all pairs).
+        Agarwal, Zaitsev, Wang, Li, Najork & Joachims (2019), WSDM, 474-482, section 4 (sets of
+        items at two places, clicks weighted by how often each stood there). All pairs of places
+        are combined by least squares of log ratios, which gives a variance, where they maximise.
 
     Example:
         >>> rng = np.random.default_rng(1)
@@ -152,7 +153,7 @@ def harvested(position: Ints, clicked: Floats, item: Ints, version: Ints, group:
     size, count, versions = int(what.max(initial=-1)) + 1, len(places), int(who.max(initial=-1)) + 1
     shown = np.bincount((what * versions + who) * count + at, minlength=size * versions * count)
     table = shown.reshape(size, versions, count).astype(np.float64)
-    # How often each version showed anything; w(item, k) of eq. 5 is the expected number of rows.
+    # How often each item stood at each place.
     weight = table.sum(axis=1)
     codes, groups = _groups(group, len(position))
     clicks = np.bincount(at, clicked, minlength=count)
@@ -279,7 +280,7 @@ def corrected_mean(
         Naive and corrected means with the error of the curve in the variance; None without gain.
 
     Source:
-        Joachims, Swaminathan & Schnabel (2017), WSDM, section 3 (the estimator); linearised.
+        Joachims, Swaminathan & Schnabel (2017), WSDM, 781-789 (the estimator); linearised.
 
     Example:
         >>> place = np.tile([1, 2], 1000)

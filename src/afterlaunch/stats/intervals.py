@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from afterlaunch.stats.resampling import jackknife
+from afterlaunch.stats.resampling import degrees, deviations, pooled_degrees
 
 Floats = NDArray[np.float64]
 
 ENOUGH_GROUPS = 30
 """Fewest filled groups of dependent rows from which a variance between groups is taken."""
+
+
+EXACT_BELOW = 50
+"""Rows of the rarer kind below which the interval for a share is exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,11 @@ def t_quantile(alpha: float, df: float) -> float:
 def share(
     hits: float, rows: float, alpha_low: float, alpha_high: float, *, deff: float = 1.0, df: float = math.inf
 ) -> Interval:
-    """Jeffreys interval for a share.
+    """Interval for a share: exact for few rows with or without the property, else Jeffreys'.
 
-    Its one-sided error is close to the nominal rate down to very small counts and rates,
-    where the normal interval fails.
+    Below `EXACT_BELOW` rows of the rarer kind both ends are Clopper-Pearson's, whose one-sided
+    errors never exceed the rate promised; from there on Jeffreys' are as good as exact and
+    somewhat shorter.
 
     Args:
         hits: Rows that have the property, 0 <= hits <= rows.
@@ -66,19 +71,20 @@ def share(
         alpha_high: One-sided error of the high end.
         deff: Design effect, variance under dependence over binomial variance; at least 1 is used.
         df: Degrees of freedom of `deff`; the effective sample shrinks by the squared ratio of
-            the t to the normal quantile (Korn & Graubard 1998).
+            the t to the normal quantile.
 
     Returns:
         The share and its interval; [0, 1] without rows.
 
     Source:
-        Brown, Cai & DasGupta (2001), Statistical Science 16:101-133, section 4.3;
-        Korn & Graubard (1998), Survey Methodology 24:193-201, for the effective sample size.
+        Clopper & Pearson (1934), Biometrika 26:404-413; Brown, Cai & DasGupta (2001), Statistical
+        Science 16:101-133, section 4.3; Korn & Graubard (1998), Survey Methodology 24:193-201,
+        for the effective sample size.
 
     Example:
         >>> i = share(5, 50, 0.05, 0.05)
         >>> round(i.low, 3), round(i.high, 3)
-        (0.047, 0.186)
+        (0.04, 0.199)
     """
     if rows <= 0:
         return Interval(0.0, 0.0, 1.0)
@@ -88,10 +94,19 @@ def share(
         shrink = 1.0 if math.isinf(df) or alpha >= 0.5 else (t_quantile(alpha, df) / normal_quantile(alpha)) ** 2
         return rows / (max(deff, 1.0) * shrink)
 
-    low_n, high_n = effective(alpha_low), effective(alpha_high)
-    low = 0.0 if hits <= 0 else float(special.betaincinv(p * low_n + 0.5, (1 - p) * low_n + 0.5, alpha_low))
-    high = 1.0 if hits >= rows else float(special.betainccinv(p * high_n + 0.5, (1 - p) * high_n + 0.5, alpha_high))
+    low, high = 0.0, 1.0
+    if hits > 0:
+        n, half = effective(alpha_low), _half(p, effective(alpha_low))
+        low = float(special.betaincinv(p * n + half, (1 - p) * n + 1 - half, alpha_low))
+    if hits < rows:
+        n, half = effective(alpha_high), _half(p, effective(alpha_high))
+        high = float(special.betainccinv(p * n + 1 - half, (1 - p) * n + half, alpha_high))
     return Interval(p, min(low, p), max(high, p))
+
+
+def _half(p: float, rows: float) -> float:
+    """What Jeffreys adds to the count, or nothing where the interval is to be exact."""
+    return 0.5 if min(p, 1 - p) * rows >= EXACT_BELOW else 0.0
 
 
 def difference(
@@ -121,7 +136,7 @@ def difference(
         >>> b = lambda low, high: share(30, 100, low, high)
         >>> i = difference(a, b, 0.025, 0.025)
         >>> round(i.low, 2), round(i.high, 2)
-        (0.09, 0.31)
+        (0.08, 0.31)
     """
     value = second(0.25, 0.25).value - first(0.25, 0.25).value
     a, b = first(alpha_high, alpha_low), second(alpha_low, alpha_high)
@@ -208,33 +223,29 @@ def shares(
         >>> import numpy as np
         >>> both = shares((np.array([10]), np.array([30])), (np.array([100]), np.array([100])))
         >>> round(both.change(0.025, 0.025).low, 2)
-        0.09
+        0.08
     """
     totals = tuple(float(np.sum(h)) for h in hits), tuple(float(np.sum(r)) for r in rows)
     (a, b), (m, n) = totals
     if len(hits[0]) == 1 or m == 0 or n == 0:
         return Shares((a, b), (m, n))
-
-    def both(x: Floats, r: Floats, y: Floats, s: Floats) -> Floats:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            out: Floats = np.stack([x / r, y / s], axis=-1)
-        return out
-
-    size = np.asarray(rows[0]) / m + np.asarray(rows[1]) / n
-    j = jackknife(both, hits[0], rows[0], hits[1], rows[1], size=size)
-    if not np.isfinite(j.covariance).all():
+    off = [deviations(h, r) for h, r in zip(hits, rows, strict=True)]
+    groups = int(np.count_nonzero(np.asarray(rows[0]) + np.asarray(rows[1])))
+    if groups < 2:
         # All rows belong to one bucket: they count as a single independent row.
         return Shares((a, b), (m, n), (m, n))
+    variance = (groups - 1) / groups * np.array([off[0] @ off[0], off[1] @ off[1]])
+    df = pooled_degrees((float(variance[0]), float(variance[1])), (degrees(rows[0]), degrees(rows[1])))
     binomial = np.array([a / m * (1 - a / m) / m, b / n * (1 - b / n) / n])
-    variance = np.diag(j.covariance)
     known = binomial > 0
     effects = np.where(known, variance / np.where(known, binomial, 1.0), np.nan)
     # A share of 0 or 1 says nothing about dependence: the other table's design effect stands in.
     spare = float(np.nanmax(effects)) if known.any() else 1.0
     effects = np.where(known, effects, spare)
-    se = np.sqrt(np.maximum(variance, 0.0))
-    correlation = float(j.covariance[0, 1] / (se[0] * se[1])) if se.min() > 0 else 0.0
-    return Shares((a, b), (m, n), (float(effects[0]), float(effects[1])), j.df, min(max(correlation, -1.0), 1.0))
+    se = np.sqrt(variance)
+    covariance = (groups - 1) / groups * float(off[0] @ off[1])
+    correlation = covariance / float(se[0] * se[1]) if se.min() > 0 else 0.0
+    return Shares((a, b), (m, n), (float(effects[0]), float(effects[1])), df, min(max(correlation, -1.0), 1.0))
 
 
 def symmetric(value: float, se: float, df: float, alpha_low: float, alpha_high: float) -> Interval:

@@ -55,9 +55,11 @@ def jackknife(
         ValueError: When the arrays have different numbers of groups.
 
     Source:
-        Efron & Stein (1981), Annals of Statistics 9:586-596; for groups of unequal size the
-        weights and degrees of freedom of Busing, Meijer & van der Leeden (1999), Statistics and
-        Computing 9:3-8, eq. 3-5.
+        Efron & Stein (1981), Annals of Statistics 9:586-596. Groups of unequal size are not
+        weighted: with rows that are alike within a unit, the weights for independent rows (Busing,
+        Meijer & van der Leeden 1999) make the variance too small by about one plus the squared
+        coefficient of variation of the sizes. Unequal sizes cost degrees of freedom instead:
+        1 / sum(share²) - 1.
 
     Example:
         >>> import numpy as np
@@ -81,16 +83,63 @@ def jackknife(
     groups = int(good.sum())
     if groups < 2:
         return Jackknifed(value, np.full((value.size, value.size), np.nan), 0.0, groups)
-    weight = sizes[keep][good]
-    h = weight.sum() / weight
-    # A group that holds all rows leaves nothing to compare it with.
-    h = np.maximum(h, 1.0 + 1e-9)
-    pseudo = h[:, None] * value - (h - 1)[:, None] * without[good]
-    centre = (without[good] * ((h - 1) / h)[:, None]).sum(axis=0)
-    estimate = groups * value - centre
-    deviation = pseudo - estimate
-    scale = 1.0 / (h - 1) / groups
-    covariance = (deviation * scale[:, None]).T @ deviation
-    share = weight / weight.sum()
-    df = max(1.0, 1.0 / float((share**2).sum()) - 1.0)
-    return Jackknifed(value, covariance, df, groups)
+    left = without[good]
+    deviation = left - left.mean(axis=0)
+    covariance = (groups - 1) / groups * deviation.T @ deviation
+    return Jackknifed(value, covariance, degrees(sizes[keep][good]), groups)
+
+
+def degrees(size: NDArray[np.generic]) -> float:
+    """Degrees of freedom of a variance between groups of these sizes, at least 1.
+
+    Example:
+        >>> import numpy as np
+        >>> degrees(np.ones(64)), degrees(np.array([97.0, 1.0, 1.0, 1.0]))
+        (63.0, 1.0)
+    """
+    weight = np.asarray(size, dtype=np.float64)
+    total = float(weight.sum())
+    return max(1.0, total**2 / float((weight**2).sum()) - 1.0) if total > 0 else 1.0
+
+
+def deviations(hits: NDArray[np.generic], rows: NDArray[np.generic]) -> Floats:
+    """How much each group moves a share: its delete-one deviations.
+
+    Args:
+        hits: Rows with the property per group, shape (G,) or (G, K).
+        rows: All rows per group, shape (G,).
+
+    Returns:
+        An array like `hits`, whose cross product times (G - 1) / G is the jackknife covariance;
+        empty groups are 0.
+
+    Example:
+        >>> import numpy as np
+        >>> deviations(np.array([1, 0]), np.array([2, 2])).tolist()
+        [0.25, -0.25]
+    """
+    counts = np.asarray(hits, dtype=np.float64)
+    size = np.asarray(rows, dtype=np.float64)
+    total = float(size.sum())
+    share = counts.sum(axis=0) / max(total, 1.0)
+    shape = (-1, *([1] * (counts.ndim - 1)))
+    # A group that holds every row leaves none to compare it with.
+    rest = np.where(size < total, total - size, np.inf).reshape(shape)
+    out: Floats = (counts - size.reshape(shape) * share) / rest
+    return out
+
+
+def pooled_degrees(variances: tuple[float, float], degrees_of: tuple[float, float]) -> float:
+    """Degrees of freedom of a sum of two independent variances.
+
+    Source:
+        Satterthwaite (1946), Biometrics Bulletin 2:110-114.
+
+    Example:
+        >>> pooled_degrees((1.0, 1.0), (10.0, 10.0)), pooled_degrees((1.0, 0.0), (10.0, 3.0))
+        (20.0, 10.0)
+    """
+    total = sum(variances)
+    if total <= 0:
+        return min(degrees_of)
+    return total**2 / sum(v**2 / d for v, d in zip(variances, degrees_of, strict=True))

@@ -164,7 +164,8 @@ class Largest:
         f = np.clip(self.pooled - self.share[0] * c, 0.0, 1.0)
         g = np.clip(self.pooled + self.share[1] * c, 0.0, 1.0)
         variance = self.deff * (f * (1 - f) / self.m + g * (1 - g) / self.n)
-        return np.asarray(np.sqrt(np.maximum(variance, 1e-300)), dtype=np.float64)
+        out: Floats = np.sqrt(np.maximum(variance, 1e-300)).astype(np.float64)
+        return out
 
     def _tail(self, z: Floats) -> Floats:
         out: Floats = special.ndtr(-z) if math.isinf(self.df) else special.stdtr(self.df, -z)
@@ -227,6 +228,7 @@ class Absolute:
     sd: Floats
     correlation: Floats
     df: float
+    far: Floats | None = None  # covariance at the estimate; None when it does not depend on theta
 
     @property
     def estimate(self) -> float:
@@ -259,7 +261,20 @@ class Absolute:
         z = (self.observed - theta) / math.sqrt(max(float(scaled @ self.correlation @ scaled), 1e-300))
         return float(special.ndtr(z)) if math.isinf(self.df) else float(special.stdtr(self.df, z))
 
+    def _at(self, theta: float) -> Absolute:
+        """The model with the covariance of the candidate: pooled at zero, that of the estimate where it lies."""
+        if self.far is None or theta == 0.0 or self.observed <= 0:
+            return self
+        part = min(theta / self.observed, 1.0)
+        near = np.outer(self.sd, self.sd) * self.correlation
+        covariance = (1 - part) * near + part * self.far
+        sd = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+        correlation = np.clip(covariance / np.outer(sd, sd), -1.0, 1.0)
+        return replace(self, sd=sd, correlation=correlation, far=None)
+
     def upper(self, theta: float) -> float:
+        if self.far is not None and theta > 0:
+            return self._at(theta).upper(theta)
         s, nu, noncentral = self._shape(theta)
         x = self.observed**2 / s
         if theta == 0.0:

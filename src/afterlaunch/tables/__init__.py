@@ -6,6 +6,7 @@ sentence. `fetch` brings small results into memory, `sample` a bounded number of
 tables that contradict their roles.
 """
 
+from afterlaunch.tables.frames import as_pandas
 from afterlaunch.tables.joining import JoinInfo, join_outcomes
 from afterlaunch.tables.opening import open_table
 from afterlaunch.tables.rules import (
@@ -23,6 +24,7 @@ __all__ = [
     "JoinInfo",
     "Table",
     "align_kinds",
+    "as_pandas",
     "as_text",
     "collecting",
     "drawn_rows",

@@ -228,3 +228,18 @@ def _word(value: Any) -> str:
     if isinstance(value, (list, tuple, np.ndarray)):
         return "a list"
     return f"a {type(value).__name__}"
+
+
+def as_pandas(frame: pl.DataFrame) -> Any:
+    """A Polars frame as a pandas one, also where pyarrow is not installed.
+
+    Example:
+        >>> as_pandas(pl.DataFrame({"age": [31, 27]}))["age"].tolist()
+        [31, 27]
+    """
+    import pandas as pd
+
+    try:
+        return frame.to_pandas()
+    except ModuleNotFoundError:
+        return pd.DataFrame({c: pd.Series(frame[c].to_numpy()) for c in frame.columns})

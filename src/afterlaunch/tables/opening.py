@@ -45,11 +45,12 @@ def open_table(source: Any, *, name: str) -> Table:
     else:
         frame, label = lazy(source, name)
     with reading(f"the {name} table ({label})"):
-        _require_columns(frame.collect_schema().names(), f"the {name} table ({label})")
+        given = dict(frame.collect_schema())
+        _require_columns(list(given), f"the {name} table ({label})")
         frame = normal(frame)
         schema = frame.collect_schema()
     kinds = {c: kind_of(t) for c, t in schema.items()}
-    return with_times(Table(name, frame, engine_of(frame), tuple(schema), kinds, label))
+    return with_times(Table(name, frame, engine_of(frame), tuple(schema), kinds, label, given))
 
 
 def _require_columns(columns: Sequence[str], which: str) -> None:

@@ -32,6 +32,7 @@ class Table:
         engine: "polars", "duckdb", "pyspark", "ibis", …
         columns: Column names in their order.
         kinds: Column to its kind.
+        given: Column to the type it had before it was made one of a table's few.
         source: What was opened: "pandas", "polars", "pyarrow", "duckdb", or the path.
     """
 
@@ -41,6 +42,7 @@ class Table:
     columns: tuple[str, ...]
     kinds: Mapping[str, Kind]
     source: str
+    given: Mapping[str, nw.dtypes.DType | type[nw.dtypes.DType]] = field(default_factory=dict, compare=False)
     _memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def rows(self) -> int:
