@@ -78,3 +78,62 @@ def mixed(rows: int, seed: int, *, shift: float = 0.0) -> pl.DataFrame:
         "p": pl.Series(score),
         "y": pl.Series((rng.random(rows) < score).astype(int)),
     })
+
+
+def model(rows: Any) -> np.ndarray:
+    """A served model: takes Polars or pandas rows, returns probabilities; what is missing counts as average."""
+
+    def column(name: str, usual: float) -> np.ndarray:
+        values = np.asarray(rows[name].to_numpy(), dtype=float)
+        return np.where(np.isnan(values), usual, values)
+
+    z = 0.05 * (column("age", 40) - 40) + 0.8 * column("talk", 0) - 0.15 * (column("place", 3) - 3)
+    return np.asarray(1 / (1 + np.exp(-z)))
+
+
+ROLES: dict[str, Any] = {
+    "id": "request",
+    "time": "ts",
+    "unit": "user",
+    "version": "build",
+    "score": "p",
+    "outcome": "y",
+    "position": "place",
+    "segment": "country",
+}
+"""Roles of the columns of `launched`."""
+
+
+def launched(rows: int = 3000, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """An offline test and the log of a launch in which every check finds something.
+
+    `talk` is known only after the outcome: a leak, absent from the log. `income` is another unit in
+    the log for the same requests. `place` is where the item stood, and a feature. `age` moved.
+    """
+    rng = np.random.default_rng(seed)
+    start = dt.datetime(2026, 1, 1)  # noqa: DTZ001
+    frames = []
+    for first, older in ((0, 0.0), (rows // 2, 6.0)):
+        age = rng.normal(40 + older, 12, rows)
+        truth = 1 / (1 + np.exp(-0.05 * (age - 40)))
+        y = (rng.random(rows) < truth).astype(int)
+        number = np.arange(first, first + rows)
+        frames.append(
+            pl.DataFrame({
+                "request": number,
+                "ts": [start + dt.timedelta(minutes=int(m)) for m in number],
+                "user": number % 400,
+                "build": np.where(number % 2, "a", "b"),
+                "country": rng.choice(["DE", "FR"], rows),
+                "place": rng.integers(1, 6, rows),
+                "age": age,
+                "income": np.random.default_rng(1).lognormal(10, 1, 2 * rows)[first : first + rows],
+                "talk": rng.normal(2 * y, 1.0),
+                "y": y,
+            })
+        )
+    offline, log = frames
+    offline = offline.with_columns(p=pl.Series(model(offline)))
+    served = log.with_columns(talk=pl.lit(None, dtype=pl.Float64))
+    log = log.with_columns(p=pl.Series(model(served)), income=pl.col("income") / 100).drop("talk")
+    return offline, log

@@ -205,7 +205,9 @@ def test_segments_inform_and_take_little_of_the_error_rate() -> None:
     assert not f.primary
     assert "where land is y" in f.sentence
     assert of(found, "auc", "x").verdict is not Verdict.ALARM
-    assert f.alpha_each == pytest.approx(of(found, "auc").alpha_each / 2)
+    # The two segments share the weight of one metric, and `decide` gives what informs a pool of its own.
+    assert f.alpha_each == of(found, "auc", "x").alpha_each == pytest.approx(of(found, "base_rate").alpha_each / 2)
+    assert f.alpha_each < of(found, "auc").alpha_each
 
 
 def test_the_headline_metric() -> None:

@@ -143,7 +143,7 @@ def test_two_keys_and_missing_keys() -> None:
     b = pl.DataFrame({"user": ["a", "b", None], "day": [2.0, 1.0, 3.0], "x": [5, 6, 3]})
     counts = pairs(a, b, ["user", "day"])
     assert (int(counts.matched.sum()), counts.only_reference, counts.only_production) == (1, 2, 2)
-    assert counts.examples["x"][0][1:] == ("2.0", "5.0")
+    assert counts.examples["x"][0][1:] == ("2", "5")
 
 
 def test_the_tolerance_is_the_users() -> None:

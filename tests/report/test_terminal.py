@@ -86,6 +86,8 @@ def test_markup_and_control_characters_do_not_act() -> None:
 
 
 def test_colours_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     assert "\x1b" not in shown(launch_review())
     assert "\x1b[1;31m" in shown(launch_review(), force_terminal=True, color_system="standard")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -71,7 +71,7 @@ def test_subjects() -> None:
     def named(subject: str) -> str:
         return text.subject(Finding("c", "k", subject, Verdict.UNDECIDED, "", "", None, reason="x"))
 
-    assert [named(s) for s in ("", " ", "age", "a\nb")] == ["whole table", "' '", "age", "a␊b"]
+    assert [named(s) for s in ("", " ", "age", "a\nb")] == ["k", "' '", "age", "a␊b"]
 
 
 def test_without_margin_or_effect() -> None:

@@ -292,7 +292,7 @@ def test_buckets_of_independent_rows_give_the_multinomial_covariance() -> None:
         clustered_pair, plain = pair(a, b), pair(a.sum(0, keepdims=True), b.sum(0, keepdims=True))
         ratios.append(np.trace(clustered_pair.null_covariance) / np.trace(plain.null_covariance))
     assert np.mean(ratios) == pytest.approx(1, abs=0.03)
-    assert clustered_pair.df == pytest.approx(63)
+    assert 63 <= clustered_pair.df <= 126  # 63 of each table, in so far as both add to the variance
 
 
 def test_dependent_rows_have_the_covariance_of_their_design_effect() -> None:

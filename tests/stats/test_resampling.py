@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
-from afterlaunch.stats.resampling import Jackknifed, jackknife
+from afterlaunch.stats.resampling import Jackknifed, degrees, deviations, jackknife, pooled_degrees
 from tests.simulation import at_least, at_most
 
 Floats = NDArray[np.float64]
@@ -29,15 +30,11 @@ def correlation(sums: Floats) -> Floats:
     return out
 
 
-def by_hand(total: Floats, rows: Floats) -> tuple[float, float]:
-    """Variance and degrees of freedom of a ratio by equations 3 to 5 of Busing et al. (1999), one group at a time."""
-    n, m = rows.sum(), len(rows)
-    whole = total.sum() / n
-    without = [(total.sum() - total[j]) / (n - rows[j]) for j in range(m)]
-    h = [n / rows[j] for j in range(m)]
-    estimate = m * whole - sum((1 - rows[j] / n) * without[j] for j in range(m))
-    pseudo = [h[j] * whole - (h[j] - 1) * without[j] for j in range(m)]
-    return sum((pseudo[j] - estimate) ** 2 / (h[j] - 1) for j in range(m)) / m, m - 1
+def by_hand(total: Floats, rows: Floats) -> float:
+    """Variance of a ratio by Tukey's formula, one group at a time."""
+    without = [(total.sum() - x) / (rows.sum() - n) for x, n in zip(total, rows, strict=True)]
+    mean = sum(without) / len(without)
+    return (len(without) - 1) / len(without) * sum((w - mean) ** 2 for w in without)
 
 
 groups = st.lists(st.tuples(st.integers(-1000, 1000), st.integers(1, 50)), min_size=3, max_size=30)
@@ -63,8 +60,7 @@ def test_the_law_schools_of_efron_and_tibshirani() -> None:
 def test_groups_of_unequal_size_as_worked_out_one_by_one(drawn: list[tuple[int, int]]) -> None:
     total, rows = (np.array(x, dtype=float) for x in zip(*drawn, strict=True))
     j = jackknife(ratio, total, rows, size=rows)
-    variance, _ = by_hand(total, rows)
-    assert j.covariance[0, 0] == pytest.approx(variance, rel=1e-6, abs=1e-9)
+    assert j.covariance[0, 0] == pytest.approx(by_hand(total, rows), rel=1e-6, abs=1e-9)
 
 
 @given(groups)
@@ -119,6 +115,40 @@ def test_fewer_than_two_groups_say_nothing(size: list[float]) -> None:
     assert isinstance(j, Jackknifed)
     assert j.df == 0
     assert np.isnan(j.covariance).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=20))
+def test_deviations_of_shares_are_those_of_deleting_each_group(drawn: list[tuple[int, int, int]]) -> None:
+    counts = np.array(drawn, dtype=float)
+    rows = counts.sum(axis=1)
+    off = deviations(counts, rows)
+    if rows.max() == rows.sum():
+        assert not off.any()  # one group holds every row, or there is none
+        return
+    share = counts.sum(axis=0) / rows.sum()
+    for g in range(len(counts)):
+        without = (counts.sum(axis=0) - counts[g]) / (rows.sum() - rows[g])
+        assert off[g] == pytest.approx(share - without, abs=1e-12)
+    assert off.sum(axis=1) == pytest.approx(np.zeros(len(counts)), abs=1e-12)
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=40))
+def test_degrees_of_freedom_are_those_of_the_groups_and_fewer_where_one_is_large(sizes: list[float]) -> None:
+    df = degrees(np.array(sizes))
+    assert 1 <= df <= max(1, len(sizes) - 1) + 1e-9
+    assert degrees(np.array(sizes) * 7) == pytest.approx(df)
+    assert degrees(np.array([*sizes, 0.0])) == pytest.approx(df)
+    assert degrees(np.full(len(sizes), 3.0)) == pytest.approx(max(1, len(sizes) - 1))
+
+
+@given(st.lists(st.floats(-9, 9), min_size=3, max_size=15), st.lists(st.floats(-9, 9), min_size=3, max_size=15))
+def test_pooled_degrees_of_freedom_are_welch_s(x: list[float], y: list[float]) -> None:
+    """Of the unpaired t test with unequal variances, by SciPy."""
+    variances = float(np.var(x, ddof=1)) / len(x), float(np.var(y, ddof=1)) / len(y)
+    if min(variances) > 1e-6:
+        expected = stats.ttest_ind(x, y, equal_var=False).df
+        assert pooled_degrees(variances, (len(x) - 1, len(y) - 1)) == pytest.approx(expected)
+    assert pooled_degrees((0.0, 0.0), (5, 3)) == 3
 
 
 def test_tables_grouped_differently_are_refused() -> None:

@@ -46,9 +46,9 @@ MISSING = EffectKind(
     "missing",
     "share missing",
     "share",
-    0.05,
+    0.01,
     "up",
-    "one row in twenty that the model scores without a column it learnt from; the usual bound of data-quality rules",
+    "one row in a hundred that the model scores without a column it learnt from",
 )
 CONSTANT = EffectKind(
     "constant",

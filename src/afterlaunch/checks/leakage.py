@@ -276,6 +276,7 @@ def _lost(
     if loss.expected < WORTH:
         return []
     slow = smoothness(codes, before.level, before.block, other_codes, classes=classes) >= SLOW
+    # What keeps more than `LEFT`, or follows time, is no candidate for a leak: its loss only informs.
     honest = slow or loss.left > LEFT * loss.expected
     if honest and loss.value > LOST.margin / 2:
         return [_say_weaker(name, loss, slow, whole, drawn)]
@@ -339,6 +340,7 @@ def _say_lost(
         p_value=lambda margin: p_value(loss.interval, margin),
         sample=drawn,
         may_alarm=may_alarm,
+        primary=may_alarm,
         table=_chart(name, offline_within_time=loss.before, offline_all_rows=whole, production=loss.after),
     )
 

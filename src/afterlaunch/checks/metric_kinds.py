@@ -22,11 +22,12 @@ KINDS = (
         "log_loss",
         "relative change in log loss",
         "share",
-        0.05,
+        0.1,
         "up",
-        "relative, since a log loss of 0.05 is good or bad by how rare the outcome is",
+        "relative, since a log loss of 0.05 is good or bad by how rare the outcome is; "
+        "a tenth, since a few sure mistakes move it",
     ),
-    EffectKind("brier", "relative change in Brier score", "share", 0.05, "up", "relative, as for the log loss"),
+    EffectKind("brier", "relative change in Brier score", "share", 0.1, "up", "relative, as for the log loss"),
     EffectKind(
         "calibration", "change in calibration error", "probability", 0.02, "up", "scores off by two points in a hundred"
     ),

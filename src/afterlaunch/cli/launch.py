@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -42,11 +42,17 @@ def command(
     threshold: Annotated[
         float | None, typer.Option("--threshold", help="Score from which a row counts as predicted positive.")
     ] = None,
-    k: Annotated[int | None, typer.Option("--k", help="Cut-off of NDCG and other list metrics.")] = None,
+    k: Annotated[int | None, typer.Option("--k", help="Ranks that count in NDCG (default 10).")] = None,
     predict: Annotated[
         str | None,
         typer.Option(
             "--predict", metavar="MODULE:FUNCTION", help="The model: a function from a Polars frame to scores."
+        ),
+    ] = None,
+    serving: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--serving", metavar="COLUMN=VALUE", help="What serving code puts in where a column is missing; repeatable."
         ),
     ] = None,
     alpha: AlphaOption = None,
@@ -81,9 +87,28 @@ def command(
             threshold=known.threshold,
             k=known.k,
             predict=model,
+            serving=parse_serving(serving or []),
             progress=say,
         )
     leave(review, json, html, fail_on)
+
+
+def parse_serving(words: Sequence[str]) -> dict[str, float | str]:
+    """Serving values from words like ``duration=0``; what reads as a number is one.
+
+    Raises:
+        InputError: For a word without "=".
+    """
+    out: dict[str, float | str] = {}
+    for word in words:
+        column, equals, value = word.rpartition("=")
+        if not equals or not column:
+            raise InputError(f"The serving value {word!r} is not of the form COLUMN=VALUE, such as duration=0.")
+        try:
+            out[column] = float(value)
+        except ValueError:
+            out[column] = value
+    return out
 
 
 def load_function(name: str) -> Callable[..., Any]:

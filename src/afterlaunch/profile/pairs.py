@@ -61,7 +61,7 @@ def count_pairs(
         >>> pairs.matched.tolist(), pairs.only_production, pairs.different["x"].tolist(), pairs.missing["x"].tolist()
         ([2], 1, [1], [1])
         >>> pairs.examples["x"]
-        (('3', '3.0', ''),)
+        (('3', '3', ''),)
     """
     schemas = [f.collect_schema() for f in (reference, production)]
     both = [f for f in dict.fromkeys(features) if all(f in s for s in schemas)]
@@ -216,7 +216,9 @@ def _examples(
 
 
 def _word(value: object) -> str:
-    text = "" if value is None else str(value)
+    # Numbers are compared as floats; whole ones read better as they were.
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+    text = "" if value is None else f"{value:.0f}" if whole else str(value)
     return text if len(text) <= 200 else text[:199] + "…"
 
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 CHECKS = ("metric", "availability", "leakage", "skew", "position", "rescore", "gap", "drift")
 PRIMARY = ("metric", "availability", "leakage", "skew", "position")
 
+DEFAULT_K = 10
+"""Ranks that count in NDCG."""
+
 MOST_CLASSES = 50
 """An outcome with more different values is not a class."""
 
@@ -99,7 +102,7 @@ def launch(
     kind = _task(task, tables.roles, samples)
     if k is not None and k < 1:
         raise InputError(f"The cut-off k is {k}; give a whole number from 1 on.")
-    options: dict[str, Any] = {"k": 10 if k is None else k, "serving": dict(serving or {})}
+    options: dict[str, Any] = {"k": DEFAULT_K if k is None else k, "serving": dict(serving or {})}
     if threshold is not None:
         options["threshold"] = threshold
     from afterlaunch.checks import Evidence

@@ -51,6 +51,22 @@ class Model(Protocol):
         ...
 
 
+def _studentised(probability: float, df: float) -> float:
+    """A probability under a known variance as one under a variance with `df` degrees of freedom.
+
+    Its normal score is referred to t. A noncentral F would let the error of the variance scale the
+    distance itself, not just its noise, and be far too wide away from zero.
+    """
+    if math.isinf(df) or not 0 < probability < 1:
+        return probability
+    return float(special.stdtr(df, special.ndtri(probability)))
+
+
+def _plain(probability: float, df: float) -> float:
+    """The inverse of `_studentised`."""
+    return probability if math.isinf(df) else float(special.ndtr(special.stdtrit(df, probability)))
+
+
 @dataclass(frozen=True)
 class Quadratic:
     """A divergence that is a quadratic form near zero: s · noncentral chi-square(nu, theta / s).
@@ -72,30 +88,24 @@ class Quadratic:
 
     def _shape(self, theta: float) -> tuple[float, float, float, float]:
         b = self.null_mean
-        s = (self.null_scale * b + self.far_scale * theta) / (b + theta)
+        s = max((self.null_scale * b + self.far_scale * theta) / (b + theta), 1e-300)
         nu = b / s
         df = self.df * (nu * b + theta) / (b + theta) if math.isfinite(self.df) else math.inf
         return s, nu, theta / s, df
 
     def lower(self, theta: float) -> float:
         s, nu, noncentral, df = self._shape(theta)
-        if math.isinf(df):
-            return float(special.chndtr(self.observed / s, nu, noncentral))
-        return float(special.ncfdtr(nu, df, noncentral, self.observed / (s * nu)))
+        return _studentised(float(special.chndtr(self.observed / s, nu, noncentral)), df)
 
     def upper(self, theta: float) -> float:
         s, nu, noncentral, df = self._shape(theta)
-        x = self.observed / s
-        if noncentral == 0.0:
-            return float(special.chdtrc(nu, x)) if math.isinf(df) else float(special.fdtrc(nu, df, x / nu))
-        below = self.lower(theta)
-        return max(1.0 - below, 0.0)
+        if noncentral == 0.0 and math.isinf(df):
+            return float(special.chdtrc(nu, self.observed / s))
+        return 1.0 - self.lower(theta)
 
     def null_quantile(self, probability: float) -> float:
         s, nu, _, df = self._shape(0.0)
-        if math.isinf(df):
-            return float(s * special.chdtri(nu, 1 - probability))
-        return float(s * nu * special.fdtri(nu, df, probability))
+        return float(s * special.chdtri(nu, 1 - _plain(probability, df)))
 
     def seeing(self, observed: float) -> Quadratic:
         return replace(self, observed=observed)
@@ -168,8 +178,8 @@ class Largest:
         return out
 
     def _tail(self, z: Floats) -> Floats:
-        out: Floats = special.ndtr(-z) if math.isinf(self.df) else special.stdtr(self.df, -z)
-        return out
+        tail = special.ndtr(-z) if math.isinf(self.df) else special.stdtr(self.df, -z)
+        return np.asarray(tail, dtype=np.float64)
 
     def upper(self, theta: float) -> float:
         sd, c = self._sd(theta), theta * self.shape
@@ -276,13 +286,7 @@ class Absolute:
         if self.far is not None and theta > 0:
             return self._at(theta).upper(theta)
         s, nu, noncentral = self._shape(theta)
-        x = self.observed**2 / s
-        if theta == 0.0:
-            tail = float(special.chdtrc(nu, x)) if math.isinf(self.df) else float(special.fdtrc(nu, self.df, x / nu))
-        elif math.isinf(self.df):
-            tail = 1.0 - float(special.chndtr(x, nu, noncentral))
-        else:
-            tail = 1.0 - float(special.ncfdtr(nu, self.df, noncentral, x / nu))
+        tail = 1.0 - _studentised(float(special.chndtr(self.observed**2 / s, nu, noncentral)), self.df)
         return max(tail, self._of_one_sign(theta))
 
     def _of_one_sign(self, theta: float) -> float:
@@ -295,9 +299,7 @@ class Absolute:
 
     def null_quantile(self, probability: float) -> float:
         s, nu, _ = self._shape(0.0)
-        if math.isinf(self.df):
-            return math.sqrt(float(s * special.chdtri(nu, 1 - probability)))
-        return math.sqrt(float(s * nu * special.fdtri(nu, self.df, probability)))
+        return math.sqrt(float(s * special.chdtri(nu, 1 - _plain(probability, self.df))))
 
     def seeing(self, observed: float) -> Absolute:
         return replace(self, observed=observed)

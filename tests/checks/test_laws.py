@@ -1,0 +1,399 @@
+"""Laws that every registered check obeys; a new check is held to them by being registered.
+
+Each runs through its question, as a user would run it, with the other checks left out where one
+must be looked at alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import afterlaunch as al
+from afterlaunch.checks import CHECKS
+from afterlaunch.finding import Finding, Review, Verdict
+from afterlaunch.questions import drift as drift_question
+from afterlaunch.questions import launch as launch_question
+from tests.frames import ENGINES, ROLES, handed_in, launched, model
+
+ROOT = Path(__file__).parents[2]
+QUESTIONS: dict[str, tuple[ModuleType, Callable[..., Review]]] = {
+    "launch": (launch_question, al.launch),
+    "drift": (drift_question, al.drift),
+}
+
+EVERY = pytest.mark.parametrize("check", sorted(CHECKS))
+"""Every check, by name."""
+
+ASKED = pytest.mark.parametrize(
+    ("question", "check"), [(q, c) for q, (module, _) in QUESTIONS.items() for c in module.CHECKS]
+)
+"""Every check under every question that asks it."""
+
+
+def review(question: str, before: Any, now: Any, *, roles: dict[str, Any] | None = None, **more: Any) -> Review:
+    """Ask a question; options that it does not have are left out."""
+    ask = QUESTIONS[question][1]
+    if question == "drift":
+        more = {k: v for k, v in more.items() if k in {"margins", "alpha"}}
+    return ask(before, now, roles=ROLES if roles is None else roles, **more)
+
+
+@functools.cache
+def whole(engine: str = "polars") -> Review:
+    """The story of a launch in which every check finds something, told with this engine's tables."""
+    before, now = launched(800)
+    with tempfile.TemporaryDirectory() as folder, handed_in(engine, Path(folder), before=before, now=now) as tables:
+        return review("launch", tables["before"], tables["now"], predict=model)
+
+
+def of(check: str, found: Review) -> list[Finding]:
+    return [f for f in found if f.check == check]
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Leaves a question with one check only."""
+
+    def leave(question: str, check: str) -> None:
+        monkeypatch.setattr(QUESTIONS[question][0], "CHECKS", (check,))
+
+    return leave
+
+
+# ------------------------------------------------------------------ what a check is
+
+
+@EVERY
+def test_a_check_is_registered_under_its_name_and_asked_by_a_question(check: str) -> None:
+    found = CHECKS[check]
+    assert found.name == check
+    assert found.asks.endswith("?")
+    assert re.fullmatch(r"[a-z_]+", check)
+    assert any(check in module.CHECKS for module, _ in QUESTIONS.values())
+    keys = [k.key for k in found.kinds]
+    assert len(keys) == len(set(keys)) > 0
+    for kind in found.kinds:
+        assert re.fullmatch(r"[a-z0-9_@]+", kind.key)
+        assert kind.margin > 0
+        assert kind.name
+        assert kind.unit
+        assert kind.why
+        assert kind is found.kind(kind.key)
+
+
+@EVERY
+def test_a_check_finds_something_in_the_story_of_a_launch(check: str) -> None:
+    """Laws that hold because nothing is found hold for no good reason."""
+    assert of(check, whole())
+
+
+@EVERY
+def test_findings_are_of_the_effects_that_the_check_declares(check: str) -> None:
+    kinds = {k.key: k for k in CHECKS[check].kinds}
+    for found in of(check, whole()):
+        kind = kinds[found.key]
+        assert (found.direction, found.margin) == (kind.direction, kind.margin)
+        if found.effect is not None:
+            assert found.effect.unit == kind.unit
+
+
+@EVERY
+def test_findings_are_sentences_with_something_to_do(check: str) -> None:
+    for found in of(check, whole()):
+        for text in (found.sentence, found.action):
+            assert text.endswith("."), found.id
+            assert text[0].isupper() or text[0] in "'0123456789−-", found.id
+            assert "\n" not in text
+            assert not re.search(r"\bnan\b|\binf\b|None|\{|\}", text), text
+        assert (found.verdict is Verdict.UNDECIDED) == (found.reason is not None), found.id
+
+
+@EVERY
+def test_verdicts_follow_from_the_interval_that_is_shown(check: str) -> None:
+    for found in of(check, whole()):
+        if found.effect is None or found.margin is None:
+            continue
+        low, high, margin = found.effect.low, found.effect.high, found.margin
+        inside = {"up": high <= margin, "down": low >= -margin, "both": -margin <= low and high <= margin}
+        outside = {"up": low > margin, "down": high < -margin, "both": low > margin or high < -margin}
+        if found.verdict is Verdict.OK:
+            assert inside[found.direction], found.id
+        elif found.verdict is Verdict.ALARM:
+            assert outside[found.direction], found.id
+        assert low <= found.effect.value <= high, found.id
+        assert 0 < found.alpha_each <= found.alpha, found.id
+
+
+def test_ids_are_unique() -> None:
+    ids = [f.id for f in whole()]
+    assert len(ids) == len(set(ids))
+
+
+def test_no_column_of_our_own_making_is_a_subject() -> None:
+    before, now = launched(100)
+    known = {*before.columns, *now.columns, ""}
+    assert {f.subject for f in whole() if f.subject.startswith("afterlaunch")} <= known
+
+
+# ------------------------------------------------------------------ the same again, and JSON
+
+
+@EVERY
+def test_a_check_says_the_same_when_asked_again(check: str) -> None:
+    before, now = launched(800)
+    assert of(check, _again(before, now)) == of(check, whole())
+
+
+@functools.cache
+def _second(key: str) -> Review:
+    before, now = launched(800)
+    return review("launch", before, now, predict=model)
+
+
+def _again(before: pl.DataFrame, now: pl.DataFrame) -> Review:
+    return _second("again")
+
+
+@EVERY
+def test_findings_come_back_from_json_and_fit_the_schema(check: str) -> None:
+    text = whole().to_json()
+    assert of(check, Review.from_json(text)) == of(check, whole())
+    schema = json.loads((ROOT / "docs" / "review.schema.json").read_text(encoding="utf-8"))
+    data = json.loads(text)
+    data["findings"] = [f for f in data["findings"] if f["check"] == check]
+    jsonschema.validate(data, schema)
+
+
+def test_the_input_is_left_as_it_was() -> None:
+    before, now = launched(300)
+    for make in (pl.DataFrame.clone, pl.DataFrame.to_pandas, pl.DataFrame.to_arrow):
+        tables = [make(t) for t in (before, now)]
+        columns = [list(t.columns if hasattr(t, "columns") and not hasattr(t, "column_names") else t.column_names) for t in tables]
+        review("launch", *tables, predict=model)
+        for table, original, names in zip(tables, (before, now), columns, strict=True):
+            seen = table if isinstance(table, pl.DataFrame) else pl.DataFrame(make(original))
+            now_has = list(table.column_names if hasattr(table, "column_names") else table.columns)
+            assert now_has == names
+            if isinstance(table, pl.DataFrame):
+                assert_frame_equal(table, original)
+            elif isinstance(table, pd.DataFrame):
+                pd.testing.assert_frame_equal(table, original.to_pandas())
+            else:
+                assert table.equals(original.to_arrow())
+            assert seen.height == original.height
+
+
+# ------------------------------------------------------------------ engines
+
+
+def same(a: Finding, b: Finding) -> None:
+    assert (a.verdict, a.reason, a.n, a.rows_needed, a.primary) == (b.verdict, b.reason, b.n, b.rows_needed, b.primary)
+    if a.effect is not None and b.effect is not None:
+        for end in ("value", "low", "high"):
+            one, other = getattr(a.effect, end), getattr(b.effect, end)
+            assert math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9), (a.id, end, one, other)
+    assert (a.effect is None) == (b.effect is None)
+
+
+@pytest.mark.parametrize("engine", [e for e in ENGINES if e != "polars"])
+@EVERY
+def test_every_engine_gives_the_same_findings(check: str, engine: str) -> None:
+    ours, theirs = ({f.id: f for f in of(check, whole(e))} for e in ("polars", engine))
+    assert list(ours) == list(theirs)
+    for found, other in zip(ours.values(), theirs.values(), strict=True):
+        same(found, other)
+
+
+@EVERY
+def test_the_order_of_columns_does_not_matter(check: str) -> None:
+    ours, theirs = ({f.id: f for f in of(check, r)} for r in (whole(), _reversed()))
+    assert set(ours) == set(theirs)
+    for found in ours.values():
+        assert theirs[found.id].verdict is found.verdict, found.id
+
+
+@functools.cache
+def _reversed() -> Review:
+    before, now = launched(800)
+    return review("launch", before.select(before.columns[::-1]), now.select(now.columns[::-1]), predict=model)
+
+
+# ------------------------------------------------------------------ names
+
+NASTY = {
+    "age": "age\"; DROP TABLE log; --",
+    "income": "<script>alert('income')</script>",
+    "talk": "_talk 😀 日本語 \u202e rtl",
+    "place": "place's [bold]/@= position",
+    "country": " ",
+    "y": "{y} %s \\n",
+    "p": "p\tq",
+    "user": "select",
+}
+
+
+@functools.cache
+def _renamed() -> Review:
+    before, now = (t.rename({k: v for k, v in NASTY.items() if k in t.columns}) for t in launched(800))
+    roles = {role: NASTY.get(column, column) for role, column in ROLES.items()}
+    back = {v: k for k, v in NASTY.items()}
+
+    def renamed(rows: pl.DataFrame) -> np.ndarray:
+        return model(rows.rename({c: back[c] for c in rows.columns if c in back}))
+
+    return review("launch", before, now, roles=roles, predict=renamed)
+
+
+@EVERY
+def test_what_columns_are_called_changes_nothing_but_their_names(check: str) -> None:
+    plain = {(f.key, NASTY.get(f.subject, f.subject), f.segment): f for f in of(check, whole())}
+    nasty = {(f.key, f.subject, f.segment): f for f in of(check, _renamed())}
+    assert set(plain) == set(nasty)
+    for key, found in nasty.items():
+        assert found.verdict is plain[key].verdict, key
+        if found.effect is not None and plain[key].effect is not None:
+            assert found.effect.value == pytest.approx(plain[key].effect.value, abs=1e-6), key
+
+
+def test_names_of_any_sort_reach_page_terminal_and_file_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from afterlaunch.report import render
+
+    page = _renamed().save(tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    render(_renamed(), limit=1000)
+    shown = capsys.readouterr().out
+    assert "\u202e" not in shown
+    assert Review.from_json(_renamed().save(tmp_path / "a.json").read_text(encoding="utf-8")) == _renamed()
+
+
+# ------------------------------------------------------------------ poor and odd tables
+
+
+def _all_null(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.lit(None).cast(t).alias(c) for c, t in frame.schema.items())
+
+
+def _features(frame: pl.DataFrame, value: pl.Expr) -> pl.DataFrame:
+    return frame.with_columns(value.alias(c) for c in ("age", "income", "talk") if c in frame.columns)
+
+
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+
+POOR: dict[str, Change] = {
+    "no rows": lambda t: t.head(0),
+    "one row": lambda t: t.head(1),
+    "two rows": lambda t: t.head(2),
+    "twelve rows": lambda t: t.head(12),
+    "all null": _all_null,
+    "null features": lambda t: _features(t, pl.lit(None, dtype=pl.Float64)),
+    "constant features": lambda t: _features(t, pl.lit(7.0)),
+    "infinite features": lambda t: _features(t, pl.lit(math.inf)),
+    "some infinite": lambda t: t.with_columns(age=pl.when(pl.col("place") == 1).then(-math.inf).otherwise(pl.col("age"))),
+    "nan features": lambda t: _features(t, pl.lit(math.nan)),
+    "enormous features": lambda t: t.with_columns(age=pl.when(pl.col("place") > 2).then(1.7e308).otherwise(-1.7e308)),
+    "one class": lambda t: t.with_columns(y=pl.lit(1)),
+    "no outcomes": lambda t: t.with_columns(y=pl.lit(None, dtype=pl.Int64)),
+    "one unit": lambda t: t.with_columns(user=pl.lit(1)),
+    "constant score": lambda t: t.with_columns(p=pl.lit(0.5)),
+    "extreme scores": lambda t: t.with_columns(p=pl.col("y").cast(pl.Float64)),
+    "far times": lambda t: t.with_columns(ts=pl.datetime(9999, 12, 31)),
+    "wide text": lambda t: t.with_columns(country=pl.lit("é\u202e😀<b>'\";--\x00" * 50)),
+    "text of its own": lambda t: t.with_columns(country=pl.col("request").cast(pl.String)),
+    "only roles": lambda t: t.select([c for c in ROLES.values() if c in t.columns]),
+    "another type": lambda t: t.with_columns(age=pl.col("age").cast(pl.String)),
+}
+SMALL = launched(240)
+
+
+def judge(question: str, before: Any, now: Any, **more: Any) -> Review | str:
+    """A review that holds together, or one sentence on why there is none; anything else is a fault."""
+    try:
+        found = review(question, before, now, predict=model, **more)
+    except al.InputError as error:
+        text = str(error)
+        assert "\n" not in text
+        assert text.endswith((".", "?")), text
+        assert len(text) < 500, text
+        return text
+    assert Review.from_json(found.to_json()) == found
+    assert not re.search(r"\bnan\b|Infinity", found.to_json())
+    for f in found:
+        assert f.sentence
+        assert (f.verdict is Verdict.UNDECIDED) == (f.reason is not None), f.id
+    return found
+
+
+@pytest.mark.parametrize("poor", POOR)
+@pytest.mark.parametrize("which", ["reference", "production", "both"])
+@ASKED
+def test_poor_tables_give_a_review_or_a_sentence(
+    question: str, check: str, which: str, poor: str, alone: Callable[[str, str], None]
+) -> None:
+    alone(question, check)
+    before, now = SMALL
+    before = POOR[poor](before) if which in {"reference", "both"} else before
+    now = POOR[poor](now) if which in {"production", "both"} else now
+    judge(question, before, now)
+
+
+@pytest.mark.parametrize("poor", ["no rows", "one row", "all null", "no outcomes"])
+@EVERY
+def test_nothing_to_go_by_is_never_a_pass(check: str, poor: str, alone: Callable[[str, str], None]) -> None:
+    """Missing evidence is undecided (or an alarm about what is missing), not `ok`."""
+    alone("launch", check)
+    before, now = (POOR[poor](t) for t in SMALL)
+    found = judge("launch", before, now)
+    if isinstance(found, Review):
+        assert found.verdict is not Verdict.OK
+        passed = {f.id for f in found if f.verdict is Verdict.OK and f.n == 0}
+        assert passed == set()
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_two_columns_of_one_name_are_refused(question: str) -> None:
+    frame = launched(50)[0].to_pandas()
+    twice = pd.concat([frame, frame[["age"]]], axis=1)
+    assert judge(question, twice, frame) == "The reference table has two columns 'age'; rename one of them."
+    assert judge(question, frame, twice) == "The production table has two columns 'age'; rename one of them."
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_table_of_very_many_columns_is_reviewed(question: str) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"c{i}" for i in range(2000)]
+    before, now = (pl.DataFrame(rng.normal(size=(30, 2000)), schema=names) for _ in range(2))
+    found = QUESTIONS[question][1](before, now)
+    assert {f.subject for f in found if f.check == "drift"} == set(names)
+    assert found.verdict is not Verdict.ALARM
+
+
+# ------------------------------------------------------------------ pages
+
+
+def pages() -> Iterator[str]:
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        yield path.read_text(encoding="utf-8")
+
+
+@EVERY
+def test_the_pages_tell_of_the_check_and_all_its_effects(check: str) -> None:
+    text = "\n".join(pages())
+    assert re.search(rf"^#+ .*\b{check}\b", text, re.MULTILINE), f"no page has a section on {check}"
+    for kind in CHECKS[check].kinds:
+        assert f"`{check}/{kind.key}`" in text, f"no page tells of {check}/{kind.key}"
