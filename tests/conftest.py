@@ -15,14 +15,14 @@ REAL_DATA = Path(os.environ.get("AFTERLAUNCH_DATA") or ROOT.parent / "shared" / 
 
 # The same examples in every run: a red test is a change of the code. `thorough` looks for new ones.
 settings.register_profile("steady", derandomize=True, deadline=None, max_examples=50)
-settings.register_profile(
-    "thorough", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "real_data(*folders): needs these folders of the real data; see tests/conftest.py")
+    config.addinivalue_line(
+        "markers", "real_data(*folders): needs these folders of the real data; see tests/conftest.py"
+    )
 
 
 def absent(folders: Sequence[str], data: Path = REAL_DATA) -> list[str]:

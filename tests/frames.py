@@ -61,23 +61,25 @@ def mixed(rows: int, seed: int, *, shift: float = 0.0) -> pl.DataFrame:
     amount[rng.random(rows) < 0.05] = np.nan
     kinds = rng.choice(["red", "green", "blue", "grey"], rows, p=[0.5 - 0.2 * shift, 0.3, 0.15, 0.05 + 0.2 * shift])
     start = dt.datetime(2026, 1, 1)  # noqa: DTZ001 - a naive time is what most tables hold
-    return pl.DataFrame({
-        "age": pl.Series(age).set(pl.Series(rng.random(rows) < 0.03), None),
-        "amount": pl.Series(amount).set(pl.Series(rng.random(rows) < 0.02), None),
-        "visits": pl.Series(rng.poisson(3 + shift, rows)).set(pl.Series(rng.random(rows) < 0.1), None),
-        "member": pl.Series(rng.random(rows) < 0.3 + 0.1 * shift).set(pl.Series(rng.random(rows) < 0.04), None),
-        "colour": pl.Series(kinds).cast(pl.Categorical),
-        "town": pl.Series([f"town {i}" for i in rng.zipf(1.4, rows) % 300]),
-        "seen": pl.Series([start + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 10_000, rows)]),
-        "constant": pl.Series([7] * rows),
-        "nothing": pl.Series([None] * rows, dtype=pl.Float64),
-        "user": pl.Series(user),
-        "name": pl.Series([f"user {u}" for u in user]),
-        "group": pl.Series(user % 64),
-        "country": pl.Series(rng.choice(["DE", "FR"], rows)),
-        "p": pl.Series(score),
-        "y": pl.Series((rng.random(rows) < score).astype(int)),
-    })
+    return pl.DataFrame(
+        {
+            "age": pl.Series(age).set(pl.Series(rng.random(rows) < 0.03), None),
+            "amount": pl.Series(amount).set(pl.Series(rng.random(rows) < 0.02), None),
+            "visits": pl.Series(rng.poisson(3 + shift, rows)).set(pl.Series(rng.random(rows) < 0.1), None),
+            "member": pl.Series(rng.random(rows) < 0.3 + 0.1 * shift).set(pl.Series(rng.random(rows) < 0.04), None),
+            "colour": pl.Series(kinds).cast(pl.Categorical),
+            "town": pl.Series([f"town {i}" for i in rng.zipf(1.4, rows) % 300]),
+            "seen": pl.Series([start + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 10_000, rows)]),
+            "constant": pl.Series([7] * rows),
+            "nothing": pl.Series([None] * rows, dtype=pl.Float64),
+            "user": pl.Series(user),
+            "name": pl.Series([f"user {u}" for u in user]),
+            "group": pl.Series(user % 64),
+            "country": pl.Series(rng.choice(["DE", "FR"], rows)),
+            "p": pl.Series(score),
+            "y": pl.Series((rng.random(rows) < score).astype(int)),
+        }
+    )
 
 
 def model(rows: Any) -> np.ndarray:
@@ -119,18 +121,20 @@ def launched(rows: int = 3000, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFram
         y = (rng.random(rows) < truth).astype(int)
         number = np.arange(first, first + rows)
         frames.append(
-            pl.DataFrame({
-                "request": number,
-                "ts": [start + dt.timedelta(minutes=int(m)) for m in number],
-                "user": number % 400,
-                "build": np.where(number % 2, "a", "b"),
-                "country": rng.choice(["DE", "FR"], rows),
-                "place": rng.integers(1, 6, rows),
-                "age": age,
-                "income": np.random.default_rng(1).lognormal(10, 1, 2 * rows)[first : first + rows],
-                "talk": rng.normal(2 * y, 1.0),
-                "y": y,
-            })
+            pl.DataFrame(
+                {
+                    "request": number,
+                    "ts": [start + dt.timedelta(minutes=int(m)) for m in number],
+                    "user": number % 400,
+                    "build": np.where(number % 2, "a", "b"),
+                    "country": rng.choice(["DE", "FR"], rows),
+                    "place": rng.integers(1, 6, rows),
+                    "age": age,
+                    "income": np.random.default_rng(1).lognormal(10, 1, 2 * rows)[first : first + rows],
+                    "talk": rng.normal(2 * y, 1.0),
+                    "y": y,
+                }
+            )
         )
     offline, log = frames
     offline = offline.with_columns(p=pl.Series(model(offline)))

@@ -95,9 +95,7 @@ def test_a_wider_margin_never_makes_it_worse(a: float, b: float, one: float, two
 
 
 @given(st.floats(-10, 10), positive, st.sampled_from([0.1, 0.5, 2, 10, 1000]), directions)
-def test_a_verdict_does_not_depend_on_the_unit(
-    value: float, width: float, unit: float, direction: Direction
-) -> None:
+def test_a_verdict_does_not_depend_on_the_unit(value: float, width: float, unit: float, direction: Direction) -> None:
     low, high = value - width / 2, value + width / 2
     near = min(abs(abs(end) - 0.7) for end in (low, high))
     if near > 1e-9:
@@ -252,13 +250,15 @@ def test_whole_reviews_without_drift_rarely_alarm_and_with_drift_mostly_do() -> 
     margins = {"drift": 1e-6}
 
     def halves() -> tuple[pl.DataFrame, pl.DataFrame]:
-        both = pl.DataFrame({
-            "a": rng.normal(size=500),
-            "b": rng.exponential(size=500).round(2),
-            "c": rng.integers(0, 6, 500),
-            "d": rng.choice(["x", "y", "z"], 500, p=[0.6, 0.3, 0.1]),
-            "e": np.where(rng.random(500) < 0.2, None, rng.choice([True, False], 500)).tolist(),
-        })
+        both = pl.DataFrame(
+            {
+                "a": rng.normal(size=500),
+                "b": rng.exponential(size=500).round(2),
+                "c": rng.integers(0, 6, 500),
+                "d": rng.choice(["x", "y", "z"], 500, p=[0.6, 0.3, 0.1]),
+                "e": np.where(rng.random(500) < 0.2, None, rng.choice([True, False], 500)).tolist(),
+            }
+        )
         return both[:400], both[400:]
 
     false = sum(al.drift(*halves(), margins=margins).verdict is Verdict.ALARM for _ in range(repeats))

@@ -110,9 +110,7 @@ def test_findings_sort_by_verdict_then_primary_then_excess_then_id() -> None:
 @pytest.mark.parametrize(
     ("direction", "value", "excess"), [("up", 0.3, 2.0), ("up", -0.3, -4.0), ("down", -0.3, 2.0), ("both", -0.3, 2.0)]
 )
-def test_excess_is_the_distance_beyond_the_margin_in_margins(
-    direction: Direction, value: float, excess: float
-) -> None:
+def test_excess_is_the_distance_beyond_the_margin_in_margins(direction: Direction, value: float, excess: float) -> None:
     found = finding(direction=direction, effect=Effect("PSI", value, -1, 1, "PSI"))
     assert found.excess == pytest.approx(excess)
     assert undecided().excess == 0

@@ -1,12 +1,14 @@
 """Whether every column that the model learnt from is there in production."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from afterlaunch.checks.availability import CHECK
+from afterlaunch.checks.evidence import Sample
 from afterlaunch.checks.rows import later
 from afterlaunch.decide import Margins, decide
 from afterlaunch.roles import Roles
@@ -275,3 +277,14 @@ def test_five_thousand_columns_are_quick() -> None:
     start = time.perf_counter()
     assert len(CHECK.run(given)) == 5000
     assert time.perf_counter() - start < 20
+
+
+def test_what_was_not_fetched_is_left_out_or_said() -> None:
+    given = evidence(table(100), table(100, 1))
+    bare = replace(given, reference=None, production=None, reference_sample=None, production_sample=None)
+    found = findings(CHECK, bare)
+    assert {f.reason for f in found.values()} == {"not_counted"}
+    narrow = replace(given, production_sample=Sample(table(100, 1).select("age"), 100, 0))
+    assert set(findings(CHECK, narrow)) == {"missing@age", "missing@colour", "missing@visits", "missing@flag"}
+    gone = replace(given, reference=None, production_kinds={})
+    assert findings(CHECK, gone)["missing@age"].verdict == "alarm"

@@ -266,12 +266,14 @@ def rates(pairs: list[tuple[pl.DataFrame, pl.DataFrame]], **more: Any) -> tuple[
 
 
 def log(rng: np.random.Generator, rows: int, shift: float = 0.0) -> pl.DataFrame:
-    return pl.DataFrame({
-        "a": rng.gamma(2 + shift, 1.0, rows),
-        "n": rng.poisson(1 + shift, rows),
-        "v": rng.choice([f"v{i}" for i in range(40)], rows, p=np.arange(40, 0, -1) / 820),
-        "m": pl.Series(rng.normal(size=rows)).set(pl.Series(rng.random(rows) < 0.1), None),
-    })
+    return pl.DataFrame(
+        {
+            "a": rng.gamma(2 + shift, 1.0, rows),
+            "n": rng.poisson(1 + shift, rows),
+            "v": rng.choice([f"v{i}" for i in range(40)], rows, p=np.arange(40, 0, -1) / 820),
+            "m": pl.Series(rng.normal(size=rows)).set(pl.Series(rng.random(rows) < 0.1), None),
+        }
+    )
 
 
 @pytest.mark.parametrize(("m", "n"), [(300, 30), (1000, 100)])
@@ -323,7 +325,9 @@ def test_rows_of_one_user_count_as_what_they_are() -> None:
 
     def users(count: int, first: int) -> pl.DataFrame:
         habit = np.repeat(rng.normal(size=count), 10)
-        return pl.DataFrame({"a": habit + 0.5 * rng.normal(size=10 * count), "user": np.repeat(np.arange(count), 10) + first})
+        return pl.DataFrame(
+            {"a": habit + 0.5 * rng.normal(size=10 * count), "user": np.repeat(np.arange(count), 10) + first}
+        )
 
     pairs = [(users(150, 0), users(100, 1000)) for _ in range(repeats)]
     by_unit, _ = rates(pairs, margins=margins, roles={"unit": "user"})

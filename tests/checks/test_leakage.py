@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -362,3 +363,11 @@ def test_other_real_tables_accuse_nothing(real_data: Path, folder: str, roles: R
     mixed = before.sample(fraction=1, shuffle=True, seed=1)
     for a, b in ((before, after), (mixed[:20_000], mixed[20_000:]), (before, after[-10_000:])):
         assert not alarms(findings(CHECK, evidence(a[:50_000], b[:50_000], roles)))
+
+
+def test_without_production_rows_only_offline_power_is_judged() -> None:
+    before, after = world(np.random.default_rng(17), 2000, 100)
+    given = replace(evidence(before, after, ROLES), production_sample=None)
+    assert not any(name.startswith("lost_power") for name in findings(CHECK, given))
+    lone = after.with_columns(x=pl.lit(None, dtype=pl.Float64))
+    assert "lost_power@x" in findings(CHECK, evidence(before, lone, ROLES))

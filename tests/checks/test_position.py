@@ -219,6 +219,8 @@ def test_odd_values() -> None:
         pl.lit(-1).alias("y"),
         pl.lit("yes").alias("y"),
         pl.lit(None, dtype=pl.String).alias("q"),
+        pl.lit(0).alias("y"),
+        pl.col("rank").alias("slot"),
         pl.lit(None, dtype=pl.String).alias("v"),
         pl.lit(float("nan")).alias("p"),
         pl.lit(None, dtype=pl.Int64).alias("x"),
@@ -238,3 +240,10 @@ def test_five_thousand_columns_are_quick() -> None:
     start = time.perf_counter()
     CHECK.run(given)
     assert time.perf_counter() - start < 30
+
+
+def test_features_that_are_no_numbers_are_no_positions() -> None:
+    frame = log(np.random.default_rng(15), 50).select("q", "rank", "y").with_columns(t=pl.lit("a"))
+    assert not used(frame, Roles(list="q", position="rank", outcome="y"))
+    empty = frame.with_columns(rank=pl.lit(None, dtype=pl.Int64))
+    assert not used(empty, Roles(list="q", outcome="y"))

@@ -236,3 +236,19 @@ def test_a_feature_computed_otherwise_in_serving_is_found_from_end_to_end() -> N
         fraction=1, shuffle=True, seed=1
     )
     assert alarms(run(pairs(a, b, ["id"], "duckdb"))) == {"mismatch@age"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_keys_and_values_of_different_types(engine: str) -> None:
+    days = pl.Series([0, 1], dtype=pl.Int32).cast(pl.Date)
+    a = pl.DataFrame({"id": days, "d": days, "m": [1, 2], "b": [True, False]})
+    b = a.with_columns(
+        pl.col("id", "d").cast(pl.Datetime("us")), pl.col("m").cast(pl.String), b=pl.Series(["true", "no"])
+    )
+    counts = pairs(a, b, ["id"], engine)
+    assert int(counts.matched.sum()) == 2
+    assert {name: int(c.sum()) for name, c in counts.different.items()} == {"d": 0, "m": 0, "b": 1}
+    as_text = pairs(
+        a.with_columns(id=pl.lit(1) + pl.col("m")), a.with_columns(id=(1 + pl.col("m")).cast(pl.String)), ["id"], engine
+    )
+    assert int(as_text.matched.sum()) == 2

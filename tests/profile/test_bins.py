@@ -84,7 +84,7 @@ def test_edges_increase_and_hold_the_values_of_the_column(drawn: list[float]) ->
     assert numeric_bins(shuffled) == bins
 
 
-@given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=100), st.integers(-10**6, 10**6))
+@given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=100), st.integers(-(10**6), 10**6))
 def test_a_shift_of_the_column_shifts_its_bins(drawn: list[int], shift: int) -> None:
     bins, moved = numeric_bins(drawn), numeric_bins([x + shift for x in drawn])
     assert bins is not None

@@ -90,7 +90,9 @@ def test_categories_are_counted_as_polars_counts_them(column: str) -> None:
     assert counts.others == expected
     assert counts.counts[0, -1] == sum(expected.values())
     assert counts.missing.tolist() == [700 - len(text)]
-    frequent = before[column].cast(pl.String).drop_nulls().value_counts().sort(["count", column], descending=[True, False])
+    frequent = (
+        before[column].cast(pl.String).drop_nulls().value_counts().sort(["count", column], descending=[True, False])
+    )
     assert counts.bins.values == tuple(frequent[column].to_list())
     assert counts.bins.singletons == int((frequent["count"] == 1).sum())
 

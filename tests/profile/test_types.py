@@ -61,7 +61,9 @@ def test_rows_are_those_with_and_without_a_value() -> None:
 
 
 def test_columns_add_up() -> None:
-    total = column([[1, 2, 3]], low=None, others={"z": 1}) + column([[4, 0, 1]], low=-2.0, high=9.0, others={"z": 2, "w": 1})
+    total = column([[1, 2, 3]], low=None, others={"z": 1}) + column(
+        [[4, 0, 1]], low=-2.0, high=9.0, others={"z": 2, "w": 1}
+    )
     assert total.counts.tolist() == [[5, 2, 4]]
     assert total.missing.tolist() == [2]
     assert (total.low, total.high) == (-2.0, 9.0)
@@ -74,10 +76,12 @@ def test_very_many_other_names_are_dropped_and_stay_dropped() -> None:
     b = column([[1, 2, 3]], others={f"b{i}": 1 for i in range(half)})
     assert (a + b).others is None
     assert (a + b + a).others is None
-    assert (a + a).others == {name: 2 for name in a.others or {}}
+    assert (a + a).others == dict.fromkeys(a.others or {}, 2)
 
 
-@pytest.mark.parametrize("change", [{"name": "y"}, {"kind": "category", "bins": CATEGORY}, {"bins": replace(NUMERIC, high=2.0)}])
+@pytest.mark.parametrize(
+    "change", [{"name": "y"}, {"kind": "category", "bins": CATEGORY}, {"bins": replace(NUMERIC, high=2.0)}]
+)
 def test_columns_counted_otherwise_do_not_add_up(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="different bins; count one of them again"):
         column([[1, 2, 3]]) + column([[1, 2, 3]], **change)

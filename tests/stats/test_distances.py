@@ -227,7 +227,10 @@ def test_wasserstein_has_the_unit_that_it_is_given(rows: list[tuple[int, int]], 
 @EACH
 def test_more_rows_say_more(kind: Kind) -> None:
     p = np.full(10, 0.1)
-    counts = (1000 * p).round().astype(np.int64)[None], (1000 * tilted(p, kind.true, 0.2)).round().astype(np.int64)[None]
+    counts = (
+        (1000 * p).round().astype(np.int64)[None],
+        (1000 * tilted(p, kind.true, 0.2)).round().astype(np.int64)[None],
+    )
     widths = []
     for times in (1, 10, 100):
         d = kind.of(pair(counts[0] * times, counts[1] * times))
@@ -301,7 +304,8 @@ def test_dependent_rows_have_the_covariance_of_their_design_effect() -> None:
     p = np.array([0.2, 0.3, 0.5])
     a, b = clustered(rng, p, 300, 6, 0.1, 200), clustered(rng, p, 200, 6, 0.1, 200)
     ratios = [
-        np.trace(pair(x, y).null_covariance) / np.trace(pair(x.sum(0, keepdims=True), y.sum(0, keepdims=True)).null_covariance)
+        np.trace(pair(x, y).null_covariance)
+        / np.trace(pair(x.sum(0, keepdims=True), y.sum(0, keepdims=True)).null_covariance)
         for x, y in zip(a, b, strict=True)
     ]
     assert np.mean(ratios) == pytest.approx(1.5, abs=0.06)
@@ -345,7 +349,10 @@ def plain_statistics(kind: Kind, p: Floats, theta: float, m: int, n: int, repeat
     """The statistic without any model, of many draws; divergences have half a row added to every bin."""
     rng = np.random.default_rng(seed)
     half = 0.5 if kind.name in {"psi", "js"} else 0.0
-    a, b = independent(rng, p, m, repeats)[:, 0] + half, independent(rng, tilted(p, kind.true, theta), n, repeats)[:, 0] + half
+    a, b = (
+        independent(rng, p, m, repeats)[:, 0] + half,
+        independent(rng, tilted(p, kind.true, theta), n, repeats)[:, 0] + half,
+    )
     shares = zip(a / a.sum(1, keepdims=True), b / b.sum(1, keepdims=True), strict=True)
     return np.array([kind.true(x, y) for x, y in shares])
 

@@ -181,9 +181,7 @@ def test_a_difference_as_printed_by_newcombe(
 
 
 @given(counts, counts, st.floats(1e-4, 0.4))
-def test_a_difference_is_newcombe_s_by_statsmodels(
-    before: tuple[int, int], now: tuple[int, int], alpha: float
-) -> None:
+def test_a_difference_is_newcombe_s_by_statsmodels(before: tuple[int, int], now: tuple[int, int], alpha: float) -> None:
     low, high = confint_proportions_2indep(*now, *before, method="newcomb", alpha=2 * alpha)
     i = difference(wilson(*before), wilson(*now), alpha, alpha)
     assert (i.low, i.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
@@ -233,9 +231,7 @@ def test_the_enumeration_is_of_the_function_itself() -> None:
 @pytest.mark.parametrize(("m", "n"), [(100, 100), (400, 100), (200, 50)])
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
 @pytest.mark.parametrize("change", [0.0, 0.05, 0.1, 0.2])
-def test_the_error_of_each_end_of_a_change_and_its_power(
-    alpha: float, m: int, n: int, p: float, change: float
-) -> None:
+def test_the_error_of_each_end_of_a_change_and_its_power(alpha: float, m: int, n: int, p: float, change: float) -> None:
     """At true changes of zero, half the margin, the margin and twice the margin (0.1): at most 2 points over nominal.
 
     At a small error rate: at most half as much again.
@@ -355,10 +351,12 @@ def test_rows_needed_is_what_a_simulation_needs() -> None:
     def decided(rows: int) -> float:
         before, now = rng.binomial(20_000, 0.1, repeats), rng.binomial(rows, 0.1, repeats)
         return float(
-            np.mean([
-                Shares((a, b), (20_000, rows)).change(0.5, 0.05).high <= 0.02
-                for a, b in zip(before, now, strict=True)
-            ])
+            np.mean(
+                [
+                    Shares((a, b), (20_000, rows)).change(0.5, 0.05).high <= 0.02
+                    for a, b in zip(before, now, strict=True)
+                ]
+            )
         )
 
     assert decided(round(needed / 1.5)) <= at_most(0.8, repeats)

@@ -75,11 +75,8 @@ def _read_plain(series: pl.Series) -> pl.Series:
 
 
 def _read_zoned(series: pl.Series) -> pl.Series:
-    try:
-        read = series.str.to_datetime("%+", time_unit="us", strict=False, time_zone="UTC")
-        return read.dt.replace_time_zone(None)
-    except pl.exceptions.PolarsError:
-        return pl.Series(series.name, [None] * len(series), dtype=pl.Datetime("us"))
+    read = series.str.to_datetime("%+", time_unit="us", strict=False, time_zone="UTC")
+    return read.dt.replace_time_zone(None)
 
 
 def later(first: pl.Series, second: pl.Series) -> tuple[Ints, Ints] | None:
@@ -232,10 +229,8 @@ def comparable(first: pl.Series, second: pl.Series) -> tuple[pl.Series, pl.Serie
     return words(first), words(second)
 
 
-def quoted(value: float | str | None) -> str:
+def quoted(value: float | str) -> str:
     """A value for a sentence."""
-    if value is None:
-        return "no value"
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else value[:39] + "…")
     return f"{value:g}"

@@ -402,8 +402,8 @@ def wasserstein(both: Pair, edges: Floats, scale: float) -> Distance:
         >>> round(wasserstein(both, np.array([0.0, 1.0 - 1e-12, 1.0]), 1.0).value, 2)
         0.2
     """
-    gaps = np.diff(edges)
-    return _wasserstein(both, (np.append(gaps, 0.0) + np.append(0.0, gaps)) / 2 / scale, both)
+    half_gaps = np.diff(edges / 2)  # the whole range may be more than a float can hold
+    return _wasserstein(both, (np.append(half_gaps, 0.0) + np.append(0.0, half_gaps)) / scale, both)
 
 
 def _wasserstein(both: Pair, spacing: Floats, direction: Pair) -> Distance:

@@ -59,7 +59,7 @@ def _studentised(probability: float, df: float) -> float:
     """
     if math.isinf(df) or not 0 < probability < 1:
         return probability
-    return float(special.stdtr(df, special.ndtri(probability)))
+    return float(special.stdtr(df, float(special.ndtri(probability))))
 
 
 def _plain(probability: float, df: float) -> float:
