@@ -6,8 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.cli.running import Run, runner
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("AFTERLAUNCH_DATA") or ROOT.parent / "shared" / "data")
@@ -58,3 +62,31 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """The command line, in a working folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def log_files(tmp_path: Path) -> dict[str, Path]:
+    """Paths of small tables: `normal`, `alike` (ok against it), `moved` (alarm), `few` (undecided)."""
+    rng = np.random.default_rng(0)
+
+    def table(rows: int, shift: float) -> pl.DataFrame:
+        score = rng.beta(2, 2, rows)
+        return pl.DataFrame({
+            "age": rng.normal(40 + 20 * shift, 10, rows),
+            "colour": rng.choice(["red", "blue"], rows),
+            "p": score,
+            "y": (rng.random(rows) < score).astype(int),
+        })
+
+    tables = {"normal": table(20_000, 0), "alike": table(20_000, 0), "moved": table(20_000, 1), "few": table(40, 0)}
+    paths = {name: tmp_path / f"{name}.parquet" for name in tables}
+    for name, frame in tables.items():
+        frame.write_parquet(paths[name])
+    return paths

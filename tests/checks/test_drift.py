@@ -214,6 +214,13 @@ def test_infinite_values_are_out_of_range_and_do_no_harm() -> None:
     assert found["drift/wasserstein@a"].effect is not None
 
 
+def test_infinite_values_that_the_reference_has_too_are_no_change() -> None:
+    x = np.where(np.arange(2000) % 20 == 0, np.inf, RNG(5).normal(size=2000))
+    found = drift({"a": x}, {"a": x})
+    assert {f.verdict for f in found.values()} <= {Verdict.OK, Verdict.UNDECIDED}
+    assert found["drift/range@a"].verdict is Verdict.OK
+
+
 def test_many_categories_are_compared_together_where_they_are_rare() -> None:
     values = [f"v{i % 400}" for i in range(8000)]
     found = drift({"v": values}, {"v": values})
@@ -282,11 +289,11 @@ def test_without_drift_small_tables_rarely_alarm_at_the_usual_margins(m: int, n:
 
     Beside it the power at the same n: a doubled mean is found in most.
     """
-    rng, repeats = RNG(n), 100
+    rng, repeats = RNG(n), 60
     false, _ = rates([(log(rng, m), log(rng, n)) for _ in range(repeats)])
-    found, _ = rates([(log(rng, m), log(rng, n, 2.0)) for _ in range(25)])
+    found, _ = rates([(log(rng, m), log(rng, n, 2.0)) for _ in range(15)])
     assert false <= at_most(0.05, repeats)
-    assert found >= at_least(0.9, 25)
+    assert found >= at_least(0.9, 15)
 
 
 def test_without_drift_large_tables_are_shown_to_be_fine() -> None:
@@ -320,7 +327,7 @@ def test_shares_at_their_border_alarm_rarely_and_beyond_it_mostly(key: str) -> N
 
 def test_rows_of_one_user_count_as_what_they_are() -> None:
     """Users of 10 rows with habits of their own: by unit few reviews alarm, as independent rows most would."""
-    rng, repeats = RNG(9), 60
+    rng, repeats = RNG(9), 40
     margins = {"drift": 1e-6}
 
     def users(count: int, first: int) -> pl.DataFrame:

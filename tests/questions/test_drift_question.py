@@ -166,7 +166,7 @@ def test_a_table_against_itself_is_fine_by_row_and_by_unit() -> None:
     ("roles", "sentence"),
     [
         ({"score": "agee"}, "The role 'score' names the column 'agee', which no table has; did you mean 'age'"),
-        ({"score": "p", "prediction": "p"}, "The column 'p' has two roles, 'score' and 'prediction'"),
+        ({"score": "p", "prediction": "p"}, "The column 'p' has two roles, 'prediction' and 'score'"),
         ({"skore": "p"}, "There is no role 'skore'"),
         ({"time": "colour"}, "needs times"),
         ({"latency_ms": "colour"}, "needs numbers"),

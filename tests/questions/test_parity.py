@@ -98,18 +98,15 @@ def test_the_reviews_compared_have_something_in_them(question: str) -> None:
 
 @pytest.mark.parametrize("question", ["drift", "launch"])
 def test_units_as_numbers_or_text_are_the_same_units(question: str) -> None:
-    """Other buckets, so other ends; the same estimates, and ends about as far away."""
+    """Other buckets, so other ends; the same estimates, but for those whose bias is taken off by the buckets."""
     numbers, text = ({f.id: f for f in asked(question, u, "polars")} for u in ("numbers", "text"))
     assert set(numbers) == set(text)
+    debiased = {"psi", "js", "ks", "linf", "wasserstein", "calibration"}
     for key, one in numbers.items():
         other = text[key]
-        if (
-            one.effect is not None
-            and other.effect is not None
-            and one.check in {"drift", "metric"}
-            and one.key not in {"psi", "js", "ks", "linf", "wasserstein"}
-        ):
-            assert close(one.effect.value, other.effect.value), key
+        if one.effect is None or other.effect is None or one.check not in {"drift", "metric"} or one.key in debiased:
+            continue
+        assert close(one.effect.value, other.effect.value), key
 
 
 def test_tables_of_two_forms_may_be_mixed(tmp_path: Path) -> None:

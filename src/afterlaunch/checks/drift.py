@@ -344,7 +344,8 @@ def _new(a: ColumnCounts, b: ColumnCounts) -> list[Estimate]:
 
 
 def _range(a: ColumnCounts, b: ColumnCounts) -> list[Estimate]:
-    outside = b.below + b.above
+    # Infinite values are out of range, unless the reference has some too.
+    outside = b.below + b.above - (b.infinite if a.infinite.any() else 0)
     both = shares((np.zeros_like(outside), outside), (a.counts.sum(axis=1), b.counts.sum(axis=1)))
     m = a.valid
 

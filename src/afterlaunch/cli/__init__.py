@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,13 +23,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"afterlaunch {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    del version
 
 
 register(app)
@@ -43,18 +49,21 @@ def main() -> None:
     """
     _use_utf8()
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False) or 0)
     except InputError as error:
         print(f"afterlaunch: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("afterlaunch: stopped.", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
         # The reader of our output is gone; nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-    except Exception:
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            print(f"afterlaunch: {_usage(error)}", file=sys.stderr)
+            raise SystemExit(2) from None
         with tempfile.NamedTemporaryFile(
             "w", suffix=".log", prefix="afterlaunch-", delete=False, encoding="utf-8"
         ) as log:
@@ -66,6 +75,13 @@ def main() -> None:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def _usage(error: Any) -> str:
+    """What the parser of the command line has to say, in one sentence."""
+    what = " ".join(error.format_message().split()).rstrip(".?")
+    context = getattr(error, "ctx", None)
+    return f"{what}; see '{context.command_path if context else 'afterlaunch'} --help'."
 
 
 def _use_utf8() -> None:

@@ -33,7 +33,9 @@ def command(
     fail_on: FailOnOption = FailOn.ALARM,
 ) -> None:
     """Have the columns changed since the reference?"""
-    known, roles, margins = settle(config, role, margin, reference=reference, production=production, alpha=alpha)
+    known, roles, margins = settle(
+        config, role, margin, (json, html), reference=reference, production=production, alpha=alpha
+    )
     with progress() as say:
         review = drift(
             require(known.reference, "--reference"),

@@ -66,6 +66,7 @@ def command(
         config,
         role,
         margin,
+        (json, html),
         reference=reference,
         production=production,
         outcomes=outcomes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -93,9 +94,7 @@ def leave(review: Review, json: Path | None, html: Path | None, fail_on: FailOn)
     """Print a review, write the files asked for, and exit by verdict."""
     from afterlaunch.report import terminal, write
 
-    for path, suffix in ((json, ".json"), (html, ".html")):
-        if path is not None:
-            require_suffix(path, suffix)
+    require_places(json, html)
     try:
         for path in (json, html):
             if path is not None:
@@ -114,16 +113,31 @@ def leave(review: Review, json: Path | None, html: Path | None, fail_on: FailOn)
         raise typer.Exit(3)
 
 
-def require_suffix(path: Path, suffix: str) -> None:
-    """Refuse an output path with another ending than its format's."""
-    if path.suffix.lower() != suffix:
-        raise InputError(f"The output {str(path)!r} does not end in {suffix}; rename it.")
+def require_places(json: Path | None, html: Path | None) -> None:
+    """Refuse output paths that cannot be written, before the work and before the first of them is.
+
+    Raises:
+        InputError: For an ending of another format, a folder that is not there or closed, or a path
+            that is a folder.
+    """
+    for path, suffix in ((json, ".json"), (html, ".html")):
+        if path is None:
+            continue
+        if path.suffix.lower() != suffix:
+            raise InputError(f"The output {str(path)!r} does not end in {suffix}; rename it.")
+        folder = path.parent
+        if not folder.is_dir():
+            raise InputError(f"The output {str(path)!r} cannot be written: there is no such folder; make it first.")
+        if path.is_dir() or not os.access(folder, os.W_OK):
+            why = "it is a folder" if path.is_dir() else "its folder is not writable"
+            raise InputError(f"The output {str(path)!r} cannot be written: {why}; choose another place.")
 
 
 def settle(
     config: Path | None,
     roles: Sequence[str] | None,
     margins: Sequence[str] | None,
+    outputs: tuple[Path | None, Path | None],
     **flags: Any,
 ) -> tuple[Config, Roles, dict[str, float]]:
     """Flags over environment over configuration file over defaults.
@@ -132,8 +146,10 @@ def settle(
         config: Configuration file, or None for `afterlaunch.toml` in this folder if there is one.
         roles: Words of `--role`.
         margins: Words of `--margin`.
+        outputs: Paths of `--json` and `--html`, refused here when they cannot be written.
         **flags: Values of other flags by their names in the configuration; None is not given.
     """
+    require_places(*outputs)
     known = resolve({k: v for k, v in flags.items() if v is not None}, path=config)
     return known, Roles.parse(roles or [], base=known.roles), parse_margins(margins or [], dict(known.margins))
 

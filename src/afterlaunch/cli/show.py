@@ -22,6 +22,10 @@ def command(
         review = Review.from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"The review {str(path)!r} cannot be read: {error.strerror}; check the path.") from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"The file {str(path)!r} is no saved review: it is not text; give one saved as .json."
+        ) from None
     except ValueError as error:
         raise InputError(f"The file {str(path)!r} is no saved review: {error}") from None
     leave(review, None, html, fail_on)

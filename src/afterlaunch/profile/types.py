@@ -113,7 +113,9 @@ class ColumnCounts:
 
     def __add__(self, other: ColumnCounts) -> ColumnCounts:
         if (self.name, self.kind, self.bins) != (other.name, other.kind, other.bins):
-            raise ValueError(f"The counts of {self.name!r} and {other.name!r} have different bins; count one of them again.")
+            raise ValueError(
+                f"The counts of {self.name!r} and {other.name!r} have other bins; count one of them again."
+            )
         return ColumnCounts(
             name=self.name,
             kind=self.kind,
@@ -133,7 +135,8 @@ class ColumnCounts:
             return NotImplemented
         mine, theirs = self.__dict__, other.__dict__
         return all(
-            np.array_equal(mine[k], theirs[k]) if isinstance(mine[k], np.ndarray) else mine[k] == theirs[k] for k in mine
+            np.array_equal(mine[k], theirs[k]) if isinstance(value, np.ndarray) else value == theirs[k]
+            for k, value in mine.items()
         )
 
     __hash__ = None  # type: ignore[assignment]
