@@ -78,12 +78,14 @@ def log_files(tmp_path: Path) -> dict[str, Path]:
 
     def table(rows: int, shift: float) -> pl.DataFrame:
         score = rng.beta(2, 2, rows)
-        return pl.DataFrame({
-            "age": rng.normal(40 + 20 * shift, 10, rows),
-            "colour": rng.choice(["red", "blue"], rows),
-            "p": score,
-            "y": (rng.random(rows) < score).astype(int),
-        })
+        return pl.DataFrame(
+            {
+                "age": rng.normal(40 + 20 * shift, 10, rows),
+                "colour": rng.choice(["red", "blue"], rows),
+                "p": score,
+                "y": (rng.random(rows) < score).astype(int),
+            }
+        )
 
     tables = {"normal": table(20_000, 0), "alike": table(20_000, 0), "moved": table(20_000, 1), "few": table(40, 0)}
     paths = {name: tmp_path / f"{name}.parquet" for name in tables}

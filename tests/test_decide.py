@@ -246,7 +246,7 @@ def test_whole_reviews_without_drift_rarely_alarm_and_with_drift_mostly_do() -> 
     Any alarm in at most 5 % of the reviews, up to the binomial tolerance; with a shift of one
     standard deviation in one of five columns, in at least 90 %, at the same margins and n.
     """
-    rng, repeats = np.random.default_rng(1), 160
+    rng, repeats = np.random.default_rng(1), 100
     margins = {"drift": 1e-6}
 
     def halves() -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -140,7 +140,7 @@ def test_a_constant_that_changes_alarms(before: Any, now: Any) -> None:
 
 
 def test_the_effects_of_a_shift_are_those_of_the_two_normals() -> None:
-    """A shift of half a standard deviation: KS is 2 Φ(1/4) - 1, Wasserstein 1/2, PSI near 1/4 (its deciles see less)."""
+    """A shift of half a standard deviation: KS is 2 Φ(1/4) - 1, Wasserstein 1/2, PSI near 1/4 in deciles."""
     rng = RNG(2)
     found = drift({"a": rng.normal(size=50_000)}, {"a": rng.normal(0.5, 1, 50_000)})
     value = {f.key: f.effect.value for f in found.values() if f.effect is not None}
@@ -289,11 +289,11 @@ def test_without_drift_small_tables_rarely_alarm_at_the_usual_margins(m: int, n:
 
     Beside it the power at the same n: a doubled mean is found in most.
     """
-    rng, repeats = RNG(n), 60
+    rng, repeats = RNG(n), 40
     false, _ = rates([(log(rng, m), log(rng, n)) for _ in range(repeats)])
-    found, _ = rates([(log(rng, m), log(rng, n, 2.0)) for _ in range(15)])
+    found, _ = rates([(log(rng, m), log(rng, n, 2.0)) for _ in range(10)])
     assert false <= at_most(0.05, repeats)
-    assert found >= at_least(0.9, 15)
+    assert found >= at_least(0.9, 10)
 
 
 def test_without_drift_large_tables_are_shown_to_be_fine() -> None:
@@ -305,7 +305,7 @@ def test_without_drift_large_tables_are_shown_to_be_fine() -> None:
 @pytest.mark.parametrize("key", ["missing", "new", "range"])
 def test_shares_at_their_border_alarm_rarely_and_beyond_it_mostly(key: str) -> None:
     """A rise of just the margin at 2,000 and 800 rows: in at most 5 %; of five times as much: in at least 80 %."""
-    rng, repeats, margin = RNG(8), 120, 0.02
+    rng, repeats, margin = RNG(8), 80, 0.02
 
     def table(rows: int, extra: float) -> pl.DataFrame:
         x = rng.uniform(size=rows)
@@ -322,12 +322,12 @@ def test_shares_at_their_border_alarm_rarely_and_beyond_it_mostly(key: str) -> N
         return float(np.mean([f[f"drift/{key}@a"].verdict is Verdict.ALARM for f in found]))
 
     assert alarms(margin, repeats) <= at_most(0.05, repeats)
-    assert alarms(5 * margin, 30) >= at_least(0.8, 30)
+    assert alarms(5 * margin, 20) >= at_least(0.8, 20)
 
 
 def test_rows_of_one_user_count_as_what_they_are() -> None:
     """Users of 10 rows with habits of their own: by unit few reviews alarm, as independent rows most would."""
-    rng, repeats = RNG(9), 40
+    rng, repeats = RNG(9), 30
     margins = {"drift": 1e-6}
 
     def users(count: int, first: int) -> pl.DataFrame:

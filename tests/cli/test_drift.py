@@ -80,7 +80,16 @@ def test_a_flag_wins_over_the_environment_that_over_the_file_that_over_the_defau
     monkeypatch.setenv("AFTERLAUNCH_PRODUCTION", "moved.parquet")
     monkeypatch.setenv("AFTERLAUNCH_MARGINS", '{"drift/psi": 0.4}')
     assert alpha_rows_margins() == (0.1, 20_000, 0.4, 0.6, 0.7)
-    words = ["--alpha", "0.01", "--production", "alike.parquet", "--margin", "drift/psi=0.3", "--margin", "drift/ks=0.2"]
+    words = [
+        "--alpha",
+        "0.01",
+        "--production",
+        "alike.parquet",
+        "--margin",
+        "drift/psi=0.3",
+        "--margin",
+        "drift/ks=0.2",
+    ]
     assert alpha_rows_margins(*words) == (0.01, 20_000, 0.3, 0.2, 0.7)
     assert saved().verdict is not al.Verdict.ALARM
 

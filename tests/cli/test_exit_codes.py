@@ -78,7 +78,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "margin below zero": (["drift", "--margin", "drift/psi=-1"], "positive number"),
     "margin without value": (["drift", "--margin", "drift/psi"], "=VALUE"),
     "alpha too large": (["drift", "--alpha", "0.7"], "0.7"),
-    "alpha of no number": (["drift", "--alpha", "little"], "little"),
+    "alpha of no number": (["drift", "--alpha", "little"], "--alpha"),
     "wrong ending of json": (["drift", "--json", "out.txt"], "out.txt"),
     "wrong ending of html": (["drift", "--html", "out.json"], "out.json"),
     "unknown fail-on": (["drift", "--fail-on", "never"], "never"),
@@ -184,6 +184,13 @@ def test_our_own_fault_ends_with_70_one_sentence_and_a_debug_log(
     assert "Traceback" in path.read_text(encoding="utf-8")
     assert "out.json" not in files(log_files["normal"].parent)
     path.unlink()
+
+
+def test_no_words_at_all_show_the_help(run: Run) -> None:
+    done = run()
+    assert done.code == 2
+    assert "Usage: afterlaunch" in done.err
+    assert "drift" in done.err
 
 
 def test_the_version(run: Run) -> None:

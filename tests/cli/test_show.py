@@ -36,7 +36,9 @@ def test_it_renders_the_page_again(run: Run, log_files: dict[str, Path]) -> None
     assert Path("again.html").read_bytes() == Path("first.html").read_bytes()
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema_version": 99}', "\ud800".encode("utf-8", "surrogatepass").decode("latin1")])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"schema_version": 99}', "\ud800".encode("utf-8", "surrogatepass").decode("latin1")]
+)
 def test_what_is_no_review_is_refused(run: Run, text: str) -> None:
     Path("bad.json").write_text(text, encoding="utf-8")
     done = run("show", "bad.json", "--html", "out.html")

@@ -78,6 +78,12 @@ def test_the_width_of_an_integer_does_not_matter(engine: Any, dtype: Any) -> Non
     assert engine(pl.Series([0, 1, 100], dtype=dtype), integer=True) == [bucket_of(u) for u in (0, 1, 100)]
 
 
+@pytest.mark.parametrize("engine", [polars_buckets, duckdb_buckets])
+def test_hashes_of_64_bits_without_a_sign_are_units_too(engine: Any) -> None:
+    units = [2**64 - 1, 2**63, 2**63 - 1, 12345678901234567890]
+    assert engine(pl.Series(units, dtype=pl.UInt64), integer=True) == [bucket_of(u) for u in units]
+
+
 @pytest.mark.parametrize("kind", ["consecutive", "text"])
 def test_units_spread_evenly(kind: str) -> None:
     """Chi-square over 64 buckets of 64,000 units; consecutive numbers must not clump either."""

@@ -83,7 +83,7 @@ def test_very_many_other_names_are_dropped_and_stay_dropped() -> None:
     "change", [{"name": "y"}, {"kind": "category", "bins": CATEGORY}, {"bins": replace(NUMERIC, high=2.0)}]
 )
 def test_columns_counted_otherwise_do_not_add_up(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="different bins; count one of them again"):
+    with pytest.raises(ValueError, match="count one of them again"):
         column([[1, 2, 3]]) + column([[1, 2, 3]], **change)
 
 
@@ -152,5 +152,5 @@ def test_metrics_add_up_also_where_one_table_lacks_a_part() -> None:
 
 @pytest.mark.parametrize("change", [{"classes": ("0", "1")}, {"knots": (0.5,)}])
 def test_metrics_in_other_classes_or_bins_do_not_add_up(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="different classes or score bins"):
+    with pytest.raises(ValueError, match="count one of them again"):
         metric() + metric(**change)

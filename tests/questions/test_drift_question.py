@@ -106,7 +106,7 @@ def test_a_margin_of_nothing_is_refused(margins: dict[str, float], sentence: str
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 7.0])
 def test_an_error_rate_out_of_bounds_is_refused(alpha: float) -> None:
-    with pytest.raises(al.InputError, match="give a number between 0 and 0.5"):
+    with pytest.raises(al.InputError, match=r"give a number between 0 and 0.5"):
         al.drift(table(), table(), alpha=alpha)
 
 
@@ -124,12 +124,8 @@ def test_units_may_be_of_many_types(values: Any) -> None:
 
 def test_the_largest_units_there_are() -> None:
     big = table().with_columns(user=pl.Series([2**64 - 1 - i for i in range(300)], dtype=pl.UInt64))
-    try:
-        review = al.drift(big, big, roles={"unit": "user"})
-    except al.InputError as error:
-        assert "'user'" in str(error)
-    else:
-        assert review.findings
+    review = al.drift(big, big, roles={"unit": "user"})
+    assert review.findings
 
 
 def test_a_unit_that_one_table_lacks_is_said_and_rows_count_as_independent() -> None:
@@ -140,7 +136,7 @@ def test_a_unit_that_one_table_lacks_is_said_and_rows_count_as_independent() -> 
 
 def test_units_of_two_types_are_refused() -> None:
     text = table().with_columns(pl.col("user").cast(pl.String))
-    with pytest.raises(al.InputError, match="The unit 'user' is .* in the reference and .* in production; give both"):
+    with pytest.raises(al.InputError, match=r"The unit 'user' is .* in the reference and .* in production; give both"):
         al.drift(table(), text, roles={"unit": "user"})
 
 

@@ -34,7 +34,7 @@ def by_hand(total: Floats, rows: Floats) -> float:
     """Variance of a ratio by Tukey's formula, one group at a time."""
     without = [(total.sum() - x) / (rows.sum() - n) for x, n in zip(total, rows, strict=True)]
     mean = sum(without) / len(without)
-    return (len(without) - 1) / len(without) * sum((w - mean) ** 2 for w in without)
+    return float((len(without) - 1) / len(without)) * sum((w - mean) ** 2 for w in without)
 
 
 groups = st.lists(st.tuples(st.integers(-1000, 1000), st.integers(1, 50)), min_size=3, max_size=30)

@@ -93,7 +93,8 @@ def _standing_in(
             ways["within lists"] = (_correlations(centred), keyed["list"].n_unique())
     best: list[tuple[float, str, str, int]] = []
     for i, name in enumerate(others):
-        value, way, n = max((abs(float(r[i])), w, n) for w, (r, n) in ways.items())
+        pairs = int((np.isfinite(columns[0]) & np.isfinite(columns[i + 1])).sum())
+        value, way, n = max((abs(float(r[i])), w, min(n, pairs)) for w, (r, n) in ways.items())
         best.append((value, name, way, n))
     close = [b for b in best if b[0] >= CLOSE]
     shown = close or ([] if any_found else [max(best)])

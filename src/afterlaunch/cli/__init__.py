@@ -61,6 +61,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+            raise SystemExit(2) from None
         if hasattr(error, "format_message"):
             print(f"afterlaunch: {_usage(error)}", file=sys.stderr)
             raise SystemExit(2) from None
@@ -79,9 +82,9 @@ def _one_line(error: Exception) -> str:
 
 def _usage(error: Any) -> str:
     """What the parser of the command line has to say, in one sentence."""
-    what = " ".join(error.format_message().split()).rstrip(".?")
-    context = getattr(error, "ctx", None)
-    return f"{what}; see '{context.command_path if context else 'afterlaunch'} --help'."
+    what, context = " ".join(error.format_message().split()).rstrip("."), getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "afterlaunch"
+    return what if what.endswith("?") else f"{what}; see '{where} --help'."
 
 
 def _use_utf8() -> None:

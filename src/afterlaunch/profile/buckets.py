@@ -74,7 +74,9 @@ def with_bucket(frame: nw.LazyFrame[Any], column: str, *, name: str, integer: bo
         InputError: For text units on an engine without SHA-256.
     """
     if integer:
-        x = nw.col(column).cast(nw.Int64)
+        unit = nw.col(column)
+        # Half of the unsigned 64-bit numbers are no signed ones.
+        x = (unit % PRIME if frame.collect_schema()[column] == nw.UInt64 else unit).cast(nw.Int64)
         h = (((x % PRIME) + PRIME) % PRIME) * MULTIPLIER % PRIME
         return frame.with_columns((h * BUCKETS // PRIME).fill_null(0).cast(nw.Int64).alias(name))
     native = nw.to_native(frame)

@@ -77,10 +77,11 @@ def count_pairs(
         compared = [_different(i, f, schemas, tolerance) for i, f in enumerate(part)]
         lacking = [(~nw.col(f"r{i}").is_null() & nw.col(f"p{i}").is_null()).cast(nw.Int64) for i in range(len(part))]
         sums = [nw.len().cast(nw.Int64).alias("n")]
-        marked = joined.with_columns(
+        marks = [
             *(e.cast(nw.Int64).alias(f"d{i}") for i, e in enumerate(compared)),
             *(e.alias(f"m{i}") for i, e in enumerate(lacking)),
-        )
+        ]
+        marked = joined.with_columns(*marks) if marks else joined
         sums += [nw.col(f"{c}{i}").sum() for i in range(len(part)) for c in "dm"]
         (found,) = fetch([marked.group_by(*group).agg(*sums) if group else marked.select(*sums)])
         matched = _spread(found, "n", bucket)

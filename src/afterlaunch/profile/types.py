@@ -135,7 +135,7 @@ class ColumnCounts:
             return NotImplemented
         mine, theirs = self.__dict__, other.__dict__
         return all(
-            np.array_equal(mine[k], theirs[k]) if isinstance(value, np.ndarray) else value == theirs[k]
+            np.array_equal(value, theirs[k]) if isinstance(value, np.ndarray) else value == theirs[k]
             for k, value in mine.items()
         )
 

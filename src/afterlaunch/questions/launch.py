@@ -63,34 +63,33 @@ def launch(
     """Review a launch: is the model as good as offline tests said, and if not, why?
 
     Args:
-            reference: The offline table that the model was tested on (holdout or training set).
-            production: The log since launch.
-            outcomes: Outcomes of the log, joined by the role `id`.
-            roles: What columns mean; the rest are features.
-            margins: How much change matters, over the defaults in `docs/launch.md`.
-            alpha: Chance of any false alarm in the whole review.
-            task: "binary", "multiclass", "regression" or "ranking"; guessed from the outcome when None.
-            threshold: Score from which a row counts as predicted positive, when there is no `prediction`.
-            k: Cut-off of NDCG (default 10).
-            predict: The model: takes rows of the reference, as pandas when `reference` is a pandas frame
-                and else as Polars, and returns scores, shape (n,). With it, the review sizes what each
-                broken column costs.
-            serving: Column to the value that serving code puts in when the column is missing.
-            progress: Called with a few words on what is being done.
+        reference: The offline table that the model was tested on (holdout or training set).
+        production: The log since launch.
+        outcomes: Outcomes of the log, joined by the role `id`.
+        roles: What columns mean; the rest are features.
+        margins: How much change matters, over the defaults in `docs/launch.md`.
+        alpha: Chance of any false alarm in the whole review.
+        task: "binary", "multiclass", "regression" or "ranking"; guessed from the outcome when None.
+        threshold: Score from which a row counts as predicted positive, when there is no `prediction`.
+        k: Cut-off of NDCG (default 10).
+        predict: The model: takes rows of the reference, as pandas when `reference` is a pandas frame
+            and else as Polars, and returns scores, shape (n,). With it, the review sizes what each
+            broken column costs.
+        serving: Column to the value that serving code puts in when the column is missing.
+        progress: Called with a few words on what is being done.
 
     Returns:
-            The review; primary checks are metric, availability, leakage, skew and position.
+        The review; primary checks are metric, availability, leakage, skew and position.
 
     Raises:
-            InputError: For unusable input, in one sentence.
+        InputError: For unusable input, in one sentence.
 
     Example:
-            >>> import narwhals as nw
-    import polars as pl
-            >>> offline = pl.DataFrame({"y": [0, 1] * 500, "p": [0.2, 0.8] * 500, "age": [30.0, 40.0] * 500})
-            >>> review = launch(offline, offline.drop("age"), roles={"outcome": "y", "score": "p"})
-            >>> review.findings[0].id
-            'availability/missing@age'
+        >>> import polars as pl
+        >>> offline = pl.DataFrame({"y": [0, 1] * 500, "p": [0.2, 0.8] * 500, "age": [30.0, 40.0] * 500})
+        >>> review = launch(offline, offline.drop("age"), roles={"outcome": "y", "score": "p"})
+        >>> review.findings[0].id
+        'availability/missing@age'
     """
     say = progress or (lambda _: None)
     known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles or {})
@@ -108,7 +107,8 @@ def launch(
     from afterlaunch.checks import Evidence
 
     evidence = Evidence(
-        roles=tables.roles,
+        # The bucket of each row is a role here, so that no check takes it for a feature.
+        roles=tables.roles.with_(bucket=tables.bucket),
         task=kind,
         reference_kinds={c: v for c, v in tables.reference.kinds.items() if c != tables.bucket},
         production_kinds={c: v for c, v in tables.production.kinds.items() if c != tables.bucket},

@@ -95,7 +95,9 @@ class _SumOfSquares:
     def lower(self, theta: float) -> float:
         """P(sum of squares <= observed)."""
         b = self.null_mean
-        s = (self.null_scale * b + self.far_scale * theta) / (b + theta)
+        s = (self.null_scale * b + self.far_scale * theta) / (b + theta) if b + theta > 0 else 0.0
+        if s <= 0:
+            return 1.0 if self.observed >= theta else 0.0
         return float(special.stdtr(self.df, _normal_score(self.observed / s, b / s, theta / s)))
 
     def upper(self, theta: float) -> float:
