@@ -34,7 +34,9 @@ def plain(text: object) -> str:
         'a␊b␛[31m'
     """
     shown = str(text).translate(_HIDDEN)
-    return shown.encode("utf-8", "replace").decode("utf-8") if _has_surrogate(shown) else shown
+    if not _has_surrogate(shown):
+        return shown
+    return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in shown)
 
 
 def _has_surrogate(text: str) -> bool:
@@ -63,7 +65,7 @@ def number(value: float) -> str:
         return "0"
     if size >= 1e15 or size < 1e-4:
         return f"{value:.2e}"
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if size >= 999.5 else f"{value:.3g}"
 
 
 def quantity(value: float, unit: str) -> str:

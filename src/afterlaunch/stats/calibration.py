@@ -96,7 +96,8 @@ class _SumOfSquares:
         """P(sum of squares <= observed)."""
         b = self.null_mean
         s = (self.null_scale * b + self.far_scale * theta) / (b + theta) if b + theta > 0 else 0.0
-        if s <= 0:
+        if s <= 1e-14 * max(self.observed, theta):
+            # The noise is nothing beside the error: the estimate is the truth.
             return 1.0 if self.observed >= theta else 0.0
         return float(special.stdtr(self.df, _normal_score(self.observed / s, b / s, theta / s)))
 

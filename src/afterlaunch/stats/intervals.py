@@ -328,8 +328,9 @@ def _crossing(f: Callable[[float], float], a: float, guess: float, most: float) 
         a, fa = b, fb
         b = min(2 * b, most)
         fb = f(b)
-    side = 0
-    for _ in range(60):
+    side, x = 0, b
+    for _ in range(100):
+        before = x
         x = (a * fb - b * fa) / (fb - fa) if fb != fa else (a + b) / 2
         if not a < x < b:
             x = (a + b) / 2
@@ -340,9 +341,9 @@ def _crossing(f: Callable[[float], float], a: float, guess: float, most: float) 
         else:
             b, fb = x, fx
             fa, side = (fa / 2, -1) if side == -1 else (fa, -1)
-        if b - a <= 1e-11 * max(b, 1e-6) or fx == 0:
+        if fx == 0 or min(abs(x - before), b - a) <= 1e-12 * max(b, 1e-6):
             break
-    return (a + b) / 2
+    return x
 
 
 def rows_for(decides: Callable[[float], bool], start: float, most: float = 1e12) -> int | None:
