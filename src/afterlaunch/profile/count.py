@@ -10,6 +10,7 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from afterlaunch.profile.bins import MOST_VALUES, category_bins, sample_bins
 from afterlaunch.profile.buckets import BUCKETS, INDEPENDENT, SCHEME
@@ -102,6 +103,9 @@ def profile_table(source: Source, bins: Mapping[str, Bins | None], columns: Iter
     """
     return _profile(source, bins, columns, {})
 
+
+Found = tuple[NDArray[np.int64], list[Any]]
+"""Bucket and value of each row of a result."""
 
 Cells = tuple[Ints, Mapping[str, int] | None]
 """Rows per bucket and frozen value, and the rows of values outside the frozen list."""
@@ -211,14 +215,15 @@ def _collect(source: Source, frame: Frame, found: dict[str, Any]) -> None:
 
 
 def _keep(source: Source, result: pl.DataFrame, found: dict[str, Any]) -> None:
-    where = result[source.bucket].to_numpy() if source.bucket else np.zeros(result.height, dtype=np.int64)
-    for name in result.columns:
+    where = result[source.bucket].to_numpy().astype(np.int64) if source.bucket else np.zeros(result.height, np.int64)
+    # Plain lists: an operation on a Polars column costs more than all the values of one result.
+    for name, values in result.to_dict(as_series=False).items():
         if name != source.bucket:
-            found[name] = (where, result[name])
+            found[name] = (where, values)
 
 
-def _has_infinite(low: tuple[np.ndarray, pl.Series], high: tuple[np.ndarray, pl.Series]) -> bool:
-    return any(math.isinf(float(v)) for s in (low[1], high[1]) for v in s.drop_nulls().to_list())
+def _has_infinite(low: Found, high: Found) -> bool:
+    return any(math.isinf(v) for _, values in (low, high) for v in values if v is not None)
 
 
 def _ask_finite(source: Source, columns: Sequence[tuple[int, str]], found: dict[str, Any]) -> None:
@@ -283,16 +288,16 @@ def _empty(name: str, kind: Kind, bins: Bins | None, missing: Ints, groups: int)
     return ColumnCounts(name, kind, bins, np.zeros((groups, size), dtype=np.int64), missing, zero, zero, zero)
 
 
-def _spread(found: tuple[np.ndarray, pl.Series], groups: int) -> Ints:
+def _spread(found: Found, groups: int) -> Ints:
     """Values by bucket as an array with a place for every bucket."""
     where, values = found
     out = np.zeros(groups, dtype=np.int64)
-    out[where.astype(np.int64)] = values.fill_null(0).cast(pl.Int64).to_numpy()
+    out[where] = [value or 0 for value in values]
     return out
 
 
-def _extreme(found: tuple[np.ndarray, pl.Series], choose: Callable[[Iterable[float]], float]) -> float | None:
-    values = [float(v) for v in found[1].drop_nulls().to_list()]
+def _extreme(found: Found, choose: Callable[[Iterable[float]], float]) -> float | None:
+    values = [float(v) for v in found[1] if v is not None]
     return choose(values) if values else None
 
 
@@ -360,8 +365,10 @@ def _count_categories(source: Source, bins: Mapping[str, CategoryBins], schema: 
     for i, name in enumerate(wide):
         kept, outside, names = results[3 * i : 3 * i + 3]
         counts, _ = _cells(kept, bins[name], source, named=False)
-        where = outside[source.bucket].to_numpy() if source.bucket else np.zeros(outside.height, dtype=np.int64)
-        counts[:, -1] = _spread((where, outside["n"]), source.groups)
+        where = (
+            outside[source.bucket].to_numpy().astype(np.int64) if source.bucket else np.zeros(outside.height, np.int64)
+        )
+        counts[:, -1] = _spread((where, outside["n"].to_list()), source.groups)
         others = (
             dict(zip(names["value"].to_list(), names["n"].to_list(), strict=True))
             if names.height <= NAMES_KEPT
