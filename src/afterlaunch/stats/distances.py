@@ -128,7 +128,8 @@ def pair(reference: Ints, production: Ints) -> Pair:
     change = off[1] - off[0]
     pooled = np.maximum((m * p + n * q) / (m + n), 1e-12)
     variances = float((off[0] ** 2 / pooled).sum()), float((off[1] ** 2 / pooled).sum())
-    df = pooled_degrees(variances, (degrees(tables[0][1]), degrees(tables[1][1])))
+    # However the two tables add up, there are only so many deviations.
+    df = min(pooled_degrees(variances, (degrees(tables[0][1]), degrees(tables[1][1]))), groups - 1.0)
     if not change.any():
         # One table given twice: its buckets cannot differ, so rows stand for themselves.
         return Pair(p, q, m, n)

@@ -236,6 +236,7 @@ def shares(
         return Shares((a, b), (m, n), (m, n))
     variance = (groups - 1) / groups * np.array([off[0] @ off[0], off[1] @ off[1]])
     df = pooled_degrees((float(variance[0]), float(variance[1])), (degrees(rows[0]), degrees(rows[1])))
+    df = min(df, groups - 1.0)
     binomial = np.array([a / m * (1 - a / m) / m, b / n * (1 - b / n) / n])
     known = binomial > 0
     effects = np.where(known, variance / np.where(known, binomial, 1.0), np.nan)
