@@ -262,10 +262,17 @@ def _nothing(kind: EffectKind, subject: str, reason: str, why: str, rows: int) -
 
 def _say(offline: _Offline, change: Change, named: str, effect: Effect, verdict: Verdict) -> str:
     show = _percent if effect.unit == "share" else _plain
-    what = {"drop": "AUC falls", "drop_accuracy": "Accuracy falls", "drop_rmse": "RMSE rises"}[offline.kind.key]
+    name, worse, better = {
+        "drop": ("AUC", "falls", "rises"),
+        "drop_accuracy": ("Accuracy", "falls", "rises"),
+        "drop_rmse": ("RMSE", "rises", "falls"),
+    }[offline.kind.key]
+    way, value, low, high = worse, effect.value, effect.low, effect.high
+    if value < 0:
+        way, value, low, high = better, -effect.value, -effect.high, -effect.low
     many = len(change.columns) > 1
     text = (
-        f"{what} by {show(effect.value)} [{show(effect.low)}, {show(effect.high)}] on the offline rows "
+        f"{name} {way} by {show(value)} [{show(low)}, {show(high)}] on the offline rows "
         f"when {named} {'are' if many else 'is'} {change.how}."
     )
     gap = offline.gap
