@@ -448,3 +448,9 @@ def test_rows_needed_of_dependent_rows_is_more(kind: Kind) -> None:
 @EACH
 def test_a_reference_that_is_too_small_is_not_cured_by_rows(kind: Kind) -> None:
     assert kind.of(pair(np.full((1, 10), 3), np.full((1, 10), 30))).rows_needed(0.02, 0.05) is None
+
+
+def test_a_bin_as_large_as_a_group_does_not_swallow_a_smaller_one() -> None:
+    """96 % of one value and a few others: the others are a group, not nothing."""
+    assert distances.merge_rare(np.array([0.02, 0.02, 0.96]), 0.001, 10, ordered=True).tolist() == [0, 0, 1]
+    assert distances.merge_rare(np.array([0.0001, 0.9999]), 0.001, 10, ordered=True).tolist() == [0, 0]

@@ -173,6 +173,9 @@ def merge_rare(p: Floats, least: float, most_groups: int, *, ordered: bool) -> N
     groups = np.empty(size, dtype=np.intp)
     group, mass, left = 0, 0.0, float(p.sum())
     for j in range(size):
+        # A bin that is a group by itself does not swallow a smaller one before it.
+        if p[j] >= target and mass >= least:
+            group, mass = group + 1, 0.0
         groups[j] = group
         mass += float(p[j])
         left -= float(p[j])
