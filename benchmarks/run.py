@@ -38,7 +38,7 @@ SLOW = (
 PARTS = (*PEERS, "scan", "unit", "large", "import", "install")
 COLUMNS = 30
 CORES = 2
-QUIET = {"NML_DISABLE_USAGE_LOGGING": "1", "DO_NOT_TRACK": "1"}
+QUIET = {"NML_DISABLE_USAGE_LOGGING": "1", "DO_NOT_TRACK": "1", "PYTHONDONTWRITEBYTECODE": ""}
 # afterlaunch leaves with 1 or 3 when it did its work and has something to say.
 REVIEWED = frozenset({0, 1, 3})
 

@@ -11,11 +11,12 @@ import pytest
 import typer
 
 from afterlaunch.cli import app
+from afterlaunch.cli.commands import NAMES
 from afterlaunch.cli.options import FailOn
 from tests.docs.pages import DOCS, blocks, code, name, prose, rows, section
 
 ROOT_COMMAND: Any = typer.main.get_command(app)
-COMMANDS: dict[str, Any] = dict(ROOT_COMMAND.commands)
+COMMANDS: dict[str, Any] = {name: ROOT_COMMAND.get_command(None, name) for name in NAMES}
 
 
 def command_lines() -> Iterator[tuple[str, str]]:

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from afterlaunch import InputError, __version__
-from afterlaunch.cli.commands import register
+from afterlaunch.cli.commands import Commands
 
 app = typer.Typer(
     name="afterlaunch",
+    cls=Commands,
     help="Watch a machine-learning model from launch to every weekly retrain.",
     no_args_is_help=True,
     add_completion=False,
@@ -38,9 +39,6 @@ def _root(
     del version
 
 
-register(app)
-
-
 def main() -> None:
     """Run the command line; never shows a traceback.
 
@@ -49,7 +47,7 @@ def main() -> None:
     """
     _use_utf8()
     try:
-        raise SystemExit(app(standalone_mode=False) or 0)
+        raise SystemExit(app(prog_name="afterlaunch", standalone_mode=False) or 0)
     except InputError as error:
         print(f"afterlaunch: {_one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None

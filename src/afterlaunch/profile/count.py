@@ -73,37 +73,6 @@ class Source:
         return BUCKETS if self.bucket else 1
 
 
-def profile_reference(source: Source, sample: pl.DataFrame, columns: Iterable[str]) -> Profile:
-    """Freeze bins from a sample of the reference (and its categories from all of it), and count it.
-
-    Args:
-        source: The reference.
-        sample: Some rows of it, holding the numeric columns.
-        columns: Columns to count.
-
-    Returns:
-        The profile; its bins are what every later table is counted in.
-    """
-    kinds = {c: source.kinds[c] for c in columns}
-    frozen = _freeze_categories(source, [c for c, k in kinds.items() if k == "category"])
-    bins: dict[str, Bins | None] = {**sample_bins(sample, kinds), **{c: b for c, (b, _) in frozen.items()}}
-    cells: dict[str, Cells] = {c: (counts, {}) for c, (_, counts) in frozen.items() if counts is not None}
-    profile = _profile(source, bins, columns, cells)
-    ranged = {name: _with_own_range(counts) for name, counts in profile.columns.items()}
-    return replace(profile, columns=ranged)
-
-
-def profile_table(source: Source, bins: Mapping[str, Bins | None], columns: Iterable[str]) -> Profile:
-    """Count a table in frozen bins.
-
-    Args:
-        source: The table.
-        bins: Bins by column; a column whose kind does not fit its bins is only counted for missing values.
-        columns: Columns to count.
-    """
-    return _profile(source, bins, columns, {})
-
-
 Found = tuple[NDArray[np.int64], list[Any]]
 """Bucket and value of each row of a result."""
 
@@ -111,9 +80,76 @@ Cells = tuple[Ints, Mapping[str, int] | None]
 """Rows per bucket and frozen value, and the rows of values outside the frozen list."""
 
 
-def _profile(
-    source: Source, bins: Mapping[str, Bins | None], columns: Iterable[str], known: Mapping[str, Cells]
+@dataclass(frozen=True)
+class Frozen:
+    """The categories of a reference.
+
+    Attributes:
+        bins: Column to its bins.
+        cells: What came with them: the counts of the reference itself, where rows are independent and all values kept.
+    """
+
+    bins: Mapping[str, CategoryBins]
+    cells: Mapping[str, Cells]
+
+
+def freeze_categories(source: Source, columns: Iterable[str]) -> Frozen:
+    """Bins of the categorical columns of the reference, from all of its rows.
+
+    Args:
+        source: The reference.
+        columns: Columns to count; those of other kinds are left out.
+    """
+    found = _freeze_categories(source, [c for c in columns if source.kinds[c] == "category"])
+    cells: dict[str, Cells] = {c: (counts, {}) for c, (_, counts) in found.items() if counts is not None}
+    return Frozen({c: b for c, (b, _) in found.items()}, cells)
+
+
+def profile_reference(
+    source: Source, sample: pl.DataFrame, columns: Iterable[str], frozen: Frozen | None = None
 ) -> Profile:
+    """Freeze the bins of numbers from a sample of the reference, and count it.
+
+    Args:
+        source: The reference.
+        sample: Some rows of it, holding the numeric columns.
+        columns: Columns to count.
+        frozen: Its categories, when they are known already.
+
+    Returns:
+        The profile; its bins are what every later table is counted in.
+    """
+    columns = list(columns)
+    frozen = frozen or freeze_categories(source, columns)
+    bins: dict[str, Bins | None] = {**sample_bins(sample, {c: source.kinds[c] for c in columns}), **frozen.bins}
+    profile = profile_table(source, bins, columns, frozen.cells)
+    ranged = {name: _with_own_range(counts) for name, counts in profile.columns.items()}
+    return replace(profile, columns=ranged)
+
+
+def count_categories(source: Source, bins: Mapping[str, CategoryBins]) -> dict[str, Cells]:
+    """Rows of every frozen category, to be handed to `profile_table`.
+
+    Args:
+        source: The table.
+        bins: Bins by column; a column that is no category any more is left out.
+    """
+    fitting = {c: b for c, b in bins.items() if source.kinds.get(c) == "category"}
+    return _count_categories(source, fitting, source.frame.collect_schema())
+
+
+def profile_table(
+    source: Source, bins: Mapping[str, Bins | None], columns: Iterable[str], known: Mapping[str, Cells] | None = None
+) -> Profile:
+    """Count a table in frozen bins.
+
+    Args:
+        source: The table.
+        bins: Bins by column; a column whose kind does not fit its bins is only counted for missing values.
+        columns: Columns to count.
+        known: Categories that are counted already.
+    """
+    known = known or {}
     columns = [c for c in columns if c in source.kinds]
     usable = {c: b for c in columns if (b := bins.get(c)) is not None and _fits(source.kinds[c], b)}
     schema = source.frame.collect_schema()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from afterlaunch.finding import Review
-from afterlaunch.questions.gather import Progress, count_columns, open_tables, review
+from afterlaunch.questions.gather import Progress, count_columns, open_tables, preload, review
 from afterlaunch.roles import Roles
 
 CHECKS = ("drift",)
@@ -48,6 +48,7 @@ def drift(
         >>> review.verdict.value, review.findings[0].subject
         ('alarm', 'age')
     """
+    preload(CHECKS)
     known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles or {})
     tables = open_tables(reference, production, known, progress=progress)
     before, after = count_columns(tables, progress)

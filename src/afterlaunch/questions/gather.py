@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import narwhals as nw
 import polars as pl
@@ -14,7 +15,7 @@ import polars as pl
 from afterlaunch.decide import InputError, Margins, decide
 from afterlaunch.finding import Json, Review
 from afterlaunch.profile.buckets import BUCKETS, SCHEME, with_bucket
-from afterlaunch.profile.count import Source, profile_reference, profile_table
+from afterlaunch.profile.count import Source, count_categories, freeze_categories, profile_reference, profile_table
 from afterlaunch.profile.types import Profile
 from afterlaunch.roles import Roles
 from afterlaunch.roles_guess import guess_roles
@@ -51,6 +52,7 @@ COMPARED = ("score", "prediction", "segment", "category", "position", "latency_m
 """Roles whose columns are compared like features."""
 
 Progress = Callable[[str], None]
+A, B = TypeVar("A"), TypeVar("B")
 
 
 @dataclass
@@ -65,6 +67,16 @@ class Tables:
     joined: JoinInfo | None = None
     bucket: str | None = None
     scheme: str = SCHEME
+
+
+def preload(checks: Iterable[str]) -> None:
+    """Import the checks of a question beside its counting: their SciPy takes as long as a small table."""
+
+    def load() -> None:
+        for name in checks:
+            import_module(f"afterlaunch.checks.{name}")
+
+    Thread(target=load, daemon=True).start()
 
 
 def open_tables(
@@ -84,8 +96,6 @@ def open_tables(
     """
     say = progress or (lambda _: None)
     say("opening the tables")
-    # The checks bring SciPy, which takes as long to import as a small table takes to count.
-    Thread(target=import_module, args=("afterlaunch.checks",), daemon=True).start()
     old, new = open_table(reference, name="reference"), open_table(production, name="production")
     happened = open_table(outcomes, name="outcomes") if outcomes is not None else None
     roles, notes = _complete(roles, old, new)
@@ -180,16 +190,30 @@ def count_columns(tables: Tables, progress: Progress | None = None) -> tuple[Pro
     columns = compared(tables)
     numeric = [c for c in columns if tables.reference.kinds[c] == "numeric"]
     say("sampling the reference")
-    drawn, held = _numbers(tables, numeric)
+    old, new = _source(tables.reference, tables), _source(tables.production, tables)
+    (drawn, held), frozen = _both(tables, lambda: _numbers(tables, numeric), lambda: freeze_categories(old, columns))
     say("counting the reference")
-    reference = profile_reference(replace(_source(tables.reference, tables), held=held), drawn, columns)
+    reference, cells = _both(
+        tables,
+        lambda: profile_reference(replace(old, held=held), drawn, columns, frozen),
+        lambda: count_categories(new, frozen.bins),
+    )
     say("counting production")
     bins = {name: counts.bins for name, counts in reference.columns.items()}
-    production = profile_table(_source(tables.production, tables), bins, columns)
+    production = profile_table(new, bins, columns, cells)
     return (
         replace(reference, kinds={c: tables.reference.kinds[c] for c in columns}),
         replace(production, kinds={c: k for c, k in tables.production.kinds.items() if c != tables.bucket}),
     )
+
+
+def _both(tables: Tables, first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Two independent countings, side by side where tables are local: one alone leaves a core waiting now and then."""
+    if {tables.reference.engine, tables.production.engine} != {"polars"}:
+        return first(), second()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(second)
+        return first(), other.result()
 
 
 def _numbers(tables: Tables, numeric: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:

@@ -17,7 +17,7 @@ from afterlaunch.profile.metrics import Task, count_metrics
 from afterlaunch.profile.pairs import count_pairs
 from afterlaunch.profile.scores import positive_of, score_knots
 from afterlaunch.profile.types import MetricCounts
-from afterlaunch.questions.gather import Progress, Tables, count_columns, draw_samples, open_tables, review
+from afterlaunch.questions.gather import Progress, Tables, count_columns, draw_samples, open_tables, preload, review
 from afterlaunch.roles import Roles
 from afterlaunch.tables import (
     Table,
@@ -92,6 +92,7 @@ def launch(
         'availability/missing@age'
     """
     say = progress or (lambda _: None)
+    preload(CHECKS)
     known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles or {})
     tables = open_tables(reference, production, known, outcomes=outcomes, progress=progress)
     before, after = count_columns(tables, progress)
