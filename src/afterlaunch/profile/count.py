@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -215,31 +215,69 @@ def _ask_scalars(
     # Polars and narwhals name these expressions alike; Polars builds its own ten times faster.
     ops: Any = pl if local else nw
     frame: Any = native if local else source.frame
-    plans: list[tuple[int, list[Any], list[Any]]] = [(-1, [ops.len().cast(ops.Int64).alias("rows")], [])]
-    plans += [(index, *_scalar_expressions(ops, index, name, bins.get(name))) for index, name in columns]
+    spans = _spans(source.held, columns, bins) if local and source.held is not None else {}
     cells, least = (HELD_CELLS, 1) if local and source.bucket else (CELLS, LEAST_COLUMNS)
-    width, most = 0, max(least, cells // max(source.rows, 1))
-    queries: list[tuple[list[Any], list[Any]]] = [([], [])]
-    for _, sums, ends in plans:
-        if len(queries[-1][0]) + len(sums) > EXPRESSIONS or width >= most:
-            queries.append(([], []))
-            width = 0
-        queries[-1][0].extend(sums)
-        queries[-1][1].extend(ends)
-        width += 1
+    most = max(least, cells // max(source.rows, 1))
     wrap = nw.from_native if local else _same
-    for sums, ends in queries:
-        if source.bucket is None:
-            _collect(source, wrap(frame.select(sums + ends)), found)
-        elif local:
+    for chosen in _queries(columns, bins, most):
+        if local and source.bucket:
             # Polars sums a bucket at a time twice as fast as it sums groups of a hundred expressions.
-            names = {n for e in sums for n in e.meta.root_names()}
-            held = source.fetch([wrap(frame.select(source.bucket, *sorted(names - {source.bucket})))])[0]
+            names = {source.bucket: None, **dict.fromkeys(name for _, name in chosen)}
+            held = source.fetch([wrap(frame.select(*names))])[0]
             parts = held.partition_by(source.bucket, maintain_order=False) or [held]
+            sums, ends = _expressions(ops, chosen, bins, _spans(held, chosen, bins))
             place = pl.col(source.bucket).first().fill_null(0)
             _keep(source, pl.concat([p.select(place, *sums, *ends) for p in parts]), found)
+            continue
+        sums, ends = _expressions(ops, chosen, bins, spans)
+        if source.bucket is None:
+            _collect(source, wrap(frame.select(sums + ends)), found)
         else:
             _collect(source, wrap(frame.group_by(source.bucket).agg(*sums, *ends)), found)
+
+
+Chosen = Sequence[tuple[int, str]]
+"""Columns by their place."""
+
+Span = tuple[float, float]
+
+
+def _queries(columns: Chosen, bins: Mapping[str, Bins], most: int) -> list[list[tuple[int, str]]]:
+    """The columns of each query; one query at least, which counts the rows."""
+    out: list[list[tuple[int, str]]] = [[]]
+    width = 0
+    for index, name in columns:
+        edges = bins.get(name)
+        asked = len(edges.edges) + 5 if isinstance(edges, NumericBins) else 1
+        if width + asked > EXPRESSIONS or len(out[-1]) >= most:
+            out.append([])
+            width = 0
+        out[-1].append((index, name))
+        width += asked
+    return out
+
+
+def _spans(held: pl.DataFrame, columns: Chosen, bins: Mapping[str, Bins]) -> dict[str, Span]:
+    """Smallest and largest value of the numeric columns that are in memory: no edge outside need be asked."""
+    names = [name for _, name in columns if isinstance(bins.get(name), NumericBins)]
+    if not names:
+        return {}
+    low, high = (
+        held.select(pl.col(names).cast(pl.Float64)) for held in (held.select(names).min(), held.select(names).max())
+    )
+    found = {n: (low[n][0], high[n][0]) for n in names}
+    return {n: (a, b) for n, (a, b) in found.items() if a is not None and b is not None}
+
+
+def _expressions(
+    ops: Any, columns: Chosen, bins: Mapping[str, Bins], spans: Mapping[str, Span]
+) -> tuple[list[Any], list[Any]]:
+    sums, ends = [ops.len().cast(ops.Int64).alias("rows")], []
+    for index, name in columns:
+        more = _scalar_expressions(ops, index, name, bins.get(name), spans.get(name, (-math.inf, math.inf)))
+        sums += more[0]
+        ends += more[1]
+    return sums, ends
 
 
 def _same(frame: Any) -> Any:
@@ -270,12 +308,13 @@ def _ask_finite(source: Source, columns: Sequence[tuple[int, str]], found: dict[
         finite = nw.when(column.is_finite()).then(column)
         odd.append((~column.is_finite()).cast(nw.Int64).sum().alias(f"{index}:odd"))
         ends += [finite.min().alias(f"{index}:low"), finite.max().alias(f"{index}:high")]
+        found[f"{index}:top"] = found[f"{index}:high"]
     frame = source.frame
     _collect(source, frame.group_by(source.bucket).agg(*odd) if source.bucket else frame.select(*odd), found)
     _collect(replace(source, bucket=None), frame.select(*ends), found)
 
 
-def _scalar_expressions(ops: Any, index: int, name: str, bins: Bins | None) -> tuple[list[Any], list[Any]]:
+def _scalar_expressions(ops: Any, index: int, name: str, bins: Bins | None, span: Span) -> tuple[list[Any], list[Any]]:
     """Sums and extremes asked of one column, in the expressions of Polars or narwhals (`ops`)."""
     column = ops.col(name)
 
@@ -287,7 +326,7 @@ def _scalar_expressions(ops: Any, index: int, name: str, bins: Bins | None) -> t
     if not isinstance(bins, NumericBins):
         return out, []
     ends = [column.min().alias(f"{index}:low"), column.max().alias(f"{index}:high")]
-    out += [total(column <= edge, f"e{j}") for j, edge in enumerate(bins.edges)]
+    out += [total(column <= edge, f"e{j}") for j, edge in enumerate(bins.edges) if span[0] <= edge < span[1]]
     out += [total(column < bins.low, "below"), total(column <= bins.high, "within")]
     return out, ends
 
@@ -302,7 +341,7 @@ def _tally(
     zero = np.zeros(groups, dtype=np.int64)
     odd = _spread(found[f"{index}:odd"], groups) if f"{index}:odd" in found else zero
     valid = rows - null
-    cumulative = np.stack([_spread(found[f"{index}:e{j}"], groups) for j in range(len(bins.edges))] + [valid], axis=1)
+    cumulative = np.stack([*_cumulative(index, bins, found, valid), valid], axis=1)
     below = _spread(found[f"{index}:below"], groups)
     return ColumnCounts(
         name=name,
@@ -316,6 +355,18 @@ def _tally(
         low=_extreme(found[f"{index}:low"], min),
         high=_extreme(found[f"{index}:high"], max),
     )
+
+
+def _cumulative(index: int, bins: NumericBins, found: Mapping[str, Any], valid: Ints) -> Iterator[Ints]:
+    """Rows up to each edge; what was not asked lies below all values or, after the first that was, above them."""
+    asked = [j for j in range(len(bins.edges)) if f"{index}:e{j}" in found]
+    high = _extreme(found.get(f"{index}:top", found[f"{index}:high"]), max)
+    for j, edge in enumerate(bins.edges):
+        if asked and asked[0] <= j <= asked[-1]:
+            yield _spread(found[f"{index}:e{j}"], len(valid))
+        else:
+            above = j > asked[-1] if asked else high is not None and edge >= high
+            yield valid if above else np.zeros_like(valid)
 
 
 def _empty(name: str, kind: Kind, bins: Bins | None, missing: Ints, groups: int) -> ColumnCounts:

@@ -52,7 +52,8 @@ COMPARED = ("score", "prediction", "segment", "category", "position", "latency_m
 """Roles whose columns are compared like features."""
 
 Progress = Callable[[str], None]
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass
