@@ -48,7 +48,7 @@ def drift(
         >>> review.verdict.value, review.findings[0].subject
         ('alarm', 'age')
     """
-    preload(CHECKS)
+    preload()
     known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles or {})
     tables = open_tables(reference, production, known, progress=progress)
     before, after = count_columns(tables, progress)

@@ -70,14 +70,9 @@ class Tables:
     scheme: str = SCHEME
 
 
-def preload(checks: Iterable[str]) -> None:
-    """Import the checks of a question beside its counting: their SciPy takes as long as a small table."""
-
-    def load() -> None:
-        for name in checks:
-            import_module(f"afterlaunch.checks.{name}")
-
-    Thread(target=load, daemon=True).start()
+def preload() -> None:
+    """Import the checks beside the counting: their SciPy takes as long as a small table."""
+    Thread(target=import_module, args=("afterlaunch.checks",), daemon=True).start()
 
 
 def open_tables(

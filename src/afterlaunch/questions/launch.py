@@ -92,7 +92,7 @@ def launch(
         'availability/missing@age'
     """
     say = progress or (lambda _: None)
-    preload(CHECKS)
+    preload()
     known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles or {})
     tables = open_tables(reference, production, known, outcomes=outcomes, progress=progress)
     before, after = count_columns(tables, progress)
