@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import polars as pl
 
 from afterlaunch.decide import EffectKind, Estimate
-from afterlaunch.profile.types import Kind, MetricCounts, PairCounts, Profile
+from afterlaunch.profile.types import Kind, MetricCounts, PairCounts, Profile, Timeline
 from afterlaunch.roles import Roles
+from afterlaunch.watch import Course
 
 Task = Literal["binary", "multiclass", "regression", "ranking"]
-Need = Literal["columns", "metric", "pairs", "samples"]
+Need = Literal["columns", "metric", "pairs", "samples", "windows", "stream"]
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class Sample:
         frame: The rows, in the table's order; unit and bucket columns included where there are any.
         total: Rows of the whole table.
         seed: Seed of the draw.
+        window: Column of `frame` with the index of each row's window, null for none; None without windows.
+            Every window has a quota of rows of its own, drawn uniformly within it.
     """
 
     frame: pl.DataFrame
     total: int
     seed: int
+    window: str | None = None
 
     @property
     def rows(self) -> int:
@@ -57,6 +61,12 @@ class Evidence:
         pairs: Rows found in both tables, compared value by value (need "pairs").
         reference_sample: Rows of the reference (need "samples").
         production_sample: Rows of production.
+        history: Counts of the reference, window by window (need "windows"); None when it has no time.
+        timeline: Counts of production, window by window, in the same bins.
+        metric_history: What metrics are computed from, for every window of the reference (need "metric").
+        metric_timeline: The same for production; one for each of `timeline.windows`.
+        stream: Rows of production in the order of time with their outcome, prediction, score and whatever
+            else a loss is made of (need "stream"); bounded, the first rows of the log are kept.
         predict: The user's model: takes a frame like the reference, returns scores, shape (n,).
         options: Settings of single checks, such as "threshold" or "k".
     """
@@ -72,6 +82,11 @@ class Evidence:
     pairs: PairCounts | None = None
     reference_sample: Sample | None = None
     production_sample: Sample | None = None
+    history: Timeline | None = None
+    timeline: Timeline | None = None
+    metric_history: Sequence[MetricCounts] = ()
+    metric_timeline: Sequence[MetricCounts] = ()
+    stream: pl.DataFrame | None = None
     predict: Callable[[pl.DataFrame], Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -85,7 +100,8 @@ class Check:
         asks: The question it answers.
         kinds: The effects it measures, with their default margins.
         needs: Which parts of the evidence it reads.
-        run: Evidence -> estimates.
+        run: Evidence -> estimates, for two tables as they are.
+        follow: Evidence -> effects over the windows of production, or None for a check that cannot.
     """
 
     name: str
@@ -93,6 +109,7 @@ class Check:
     kinds: tuple[EffectKind, ...]
     needs: frozenset[Need]
     run: Callable[[Evidence], list[Estimate]]
+    follow: Callable[[Evidence], list[Course]] | None = None
 
     def kind(self, key: str) -> EffectKind:
         """The effect with this key."""

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from afterlaunch.watch import Window
+
 Kind = Literal["numeric", "category", "time", "text", "other"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -191,6 +193,52 @@ def _join(a: Mapping[str, int] | None, b: Mapping[str, int] | None) -> Mapping[s
     for value, count in b.items():
         out[value] = out.get(value, 0) + count
     return out if len(out) <= NAMES_KEPT else None
+
+
+@dataclass(frozen=True)
+class WindowCounts:
+    """One column, counted in every window; rows are taken as independent within a window.
+
+    Attributes:
+        name: The column.
+        kind: Its kind.
+        bins: The frozen bins, or None for kinds that are not binned.
+        counts: Rows per window and bin, shape (W, K).
+        missing: Rows without a value, shape (W,).
+        infinite: Rows with an infinite value, shape (W,).
+        below: Rows under the reference's smallest value, shape (W,).
+        above: Rows over its largest, shape (W,).
+        others: Values outside the frozen list and their rows, all windows together; None when too many.
+    """
+
+    name: str
+    kind: Kind
+    bins: Bins | None
+    counts: Ints
+    missing: Ints
+    infinite: Ints
+    below: Ints
+    above: Ints
+    others: Mapping[str, int] | None = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A table counted window by window, whole and by segment.
+
+    Attributes:
+        every: Length of a window as the user gave it.
+        windows: The windows, in order, empty ones included.
+        rows: Rows of each, shape (W,).
+        columns: Counts by column.
+        segments: The same by segment value; empty without a segment.
+    """
+
+    every: str
+    windows: tuple[Window, ...]
+    rows: Ints
+    columns: Mapping[str, WindowCounts]
+    segments: Mapping[str, Timeline] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
