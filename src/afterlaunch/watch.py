@@ -12,15 +12,19 @@ them (linearity of expectation), and an episode begins with a look that alarms.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from afterlaunch.decide import EffectKind
-from afterlaunch.finding import Effect, Verdict
+from afterlaunch.decide import INFORMING, EffectKind, InputError, Margins, verdict_of
+from afterlaunch.episodes import Change, Episode, episodes_of, stories_of
+from afterlaunch.finding import Effect, Finding, Json, Verdict
+from afterlaunch.words import quantity
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -63,21 +67,6 @@ class Look:
         return self.last - self.first + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """When an effect began.
-
-    Attributes:
-        window: Index of the first window after the change.
-        low: Earliest index that the data allow at 95 %.
-        high: Latest index that they allow.
-    """
-
-    window: int
-    low: int
-    high: int
-
-
 @dataclass(frozen=True)
 class Course:
     """One effect on one subject, over the windows of production.
@@ -89,8 +78,8 @@ class Course:
         windows: The windows, in order.
         looks: What was looked at, in the order of their last window; shape (L,).
         value: Estimate of each look, shape (L,); NaN where there is none (then `reasons` says why).
-        ends: (one-sided error of the low end of each look, shape (L,), that of the high end) -> low and high
-            ends, both of shape (L,). Errors depend on neither end being looked at again.
+        ends: (one-sided errors of the low ends of the looks, those of the high ends), each of shape (L,), ->
+            low and high ends, both of shape (L,).
         n: Rows behind each look, shape (L,).
         reasons: Why a look has no value, as a code; None where it has one; shape (L,).
         say: Builds the sentence from the effect at one look, its verdict and the index of the look;
@@ -111,7 +100,7 @@ class Course:
     windows: tuple[Window, ...]
     looks: tuple[Look, ...]
     value: Floats
-    ends: Callable[[Floats, float], tuple[Floats, Floats]]
+    ends: Callable[[Floats, Floats], tuple[Floats, Floats]]
     n: Ints
     reasons: tuple[str | None, ...]
     say: Callable[[Effect, Verdict, int], str]
@@ -123,3 +112,387 @@ class Course:
     segment: str | None = None
     sample: int | None = None
     may_alarm: bool = True
+
+
+# ------------------------------------------------------------------ the budget
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many false episodes are allowed.
+
+    Attributes:
+        episodes: Expected number of false episodes.
+        days: In how many days; where a log has no time, a window counts as a day.
+    """
+
+    episodes: float = 1.0
+    days: float = 30.0
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read a budget such as "1/month", "0.5/week" or "2/90d".
+
+        Raises:
+            InputError: For anything else.
+
+        Example:
+            >>> Budget.parse("1/month"), Budget.parse("2/90d").days
+            (Budget(episodes=1.0, days=30.0), 90.0)
+        """
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*/\s*(?:(\d+)\s*)?(day|week|month|quarter|year|d|w|mo|q|y)\s*", text)
+        if not found or float(found[1]) <= 0 or found[2] == "0":
+            raise InputError(f"The alarm budget is {text!r}; give episodes per time, such as 1/month or 0.5/week.")
+        return cls(float(found[1]), int(found[2] or 1) * DAYS[found[3][0] if found[3] != "month" else "mo"])
+
+    @property
+    def monthly(self) -> float:
+        """Expected false episodes in thirty days."""
+        return self.episodes * 30 / self.days
+
+    def __str__(self) -> str:
+        return f"{self.episodes:g} false episode{'' if self.episodes == 1 else 's'} in {self.days:g} days"
+
+
+DAYS = {"d": 1.0, "w": 7.0, "m": 30.0, "mo": 30.0, "q": 91.0, "y": 365.0}
+"""Days of the units that a budget is given in."""
+
+MOST_ALPHA = 0.05
+"""Largest error rate of a single look, however large the budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What came of watching.
+
+    Attributes:
+        findings: One for every course and episode.
+        figure: All courses as one picture (see `report.charts`, kind "timeline"); None without windows.
+    """
+
+    findings: tuple[Finding, ...]
+    figure: Json | None
+
+
+def watch(
+    courses: Sequence[Course],
+    *,
+    margins: Margins,
+    budget: Budget,
+    alpha: float = 0.05,
+    primary: Iterable[str] = (),
+    family: str = "review",
+) -> Watched:
+    """Turn courses that share an alarm budget into findings.
+
+    Args:
+        courses: All courses that share it.
+        margins: The user's margins.
+        budget: How many false episodes are allowed over all of them.
+        alpha: One-sided error of the end of an interval that can say `ok`.
+        primary: Names of the checks that count toward the verdict of the review.
+        family: What the family is, in words.
+
+    Returns:
+        For every course one finding on its last look, and one for each episode. Of the effects on one
+        subject the worst counts toward the verdict, the others inform; an episode that is over informs.
+
+    Raises:
+        InputError: When alpha is not in (0, 0.5).
+
+    Source:
+        Spending an error rate over looks so that the expected number of false alarms is bounded:
+        Foster & Stine (2008), JRSS B 70:429-444; Tartakovsky, Nikiforov & Basseville (2015),
+        Sequential Analysis, 6.3, for false alarms in a given time as the criterion.
+    """
+    if not 0 < alpha < 0.5:
+        raise InputError(f"The error rate alpha is {alpha}; give a number between 0 and 0.5, such as 0.05.")
+    counted = set(primary)
+    pools = {True: 0.0, False: 0.0}
+    for c in courses:
+        pools[c.primary and c.check in counted] += c.weight if c.may_alarm else 0.0
+    both = all(weight > 0 for weight in pools.values())
+    share = {True: 1 - INFORMING if both else 1.0, False: INFORMING if both else 1.0}
+    words = f"{family}: {sum(c.may_alarm for c in courses)} courses, {budget}, spent over looks"
+    seen: list[_Seen] = []
+    for c in courses:
+        counts = c.primary and c.check in counted
+        part = share[counts] * c.weight / pools[counts] if pools[counts] > 0 else 1.0
+        seen.append(_see(c, margins.of(c.check, c.kind, c.subject), budget.monthly * part, alpha, counts))
+    stories = _stories(seen)
+    leads = _leads(seen)
+    out: list[Finding] = []
+    for i, s in enumerate(seen):
+        lead = i in leads
+        for episode in s.episodes:
+            out.append(_episode_finding(s, episode, stories.get((i, episode.first), ""), words, lead))
+        if not any(e.open for e in s.episodes):
+            out.append(_quiet_finding(s, words, lead))
+    return Watched(tuple(out), _timeline(seen, leads, budget))
+
+
+def alphas(course: Course, monthly: float) -> Floats:
+    """Error rate of every look of a course that may spend so many expected alarms in thirty days.
+
+    Looks of each length share it equally, and so do looks of one length.
+
+    Args:
+        course: The course.
+        monthly: Expected false alarms in thirty days.
+
+    Returns:
+        Shape (L,).
+    """
+    lengths = np.array([look.length for look in course.looks])
+    different = np.unique(lengths)
+    days = max(_days(course.windows), 1e-9)
+    out = np.zeros(lengths.shape)
+    for length in different:
+        mine = lengths == length
+        rate = mine.sum() * 30 / days
+        out[mine] = monthly / different.size / rate
+    return np.minimum(out, MOST_ALPHA)
+
+
+def _days(windows: Sequence[Window]) -> float:
+    if not windows:
+        return 0.0
+    start, end = windows[0].start, windows[-1].end
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        return (end - start).total_seconds() / 86_400
+    return float(len(windows))
+
+
+# ------------------------------------------------------------------ episodes
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A course, looked at with its error rates."""
+
+    course: Course
+    margin: float
+    each: Floats
+    low: Floats
+    high: Floats
+    verdicts: tuple[Verdict | None, ...]
+    episodes: tuple[Episode, ...]
+    alpha: float
+    counts: bool
+
+    @property
+    def last(self) -> int | None:
+        """The last look with a value: of those that end last, the longest."""
+        have = [i for i, v in enumerate(self.course.value) if math.isfinite(v)]
+        return max(have, key=lambda i: (self.course.looks[i].last, self.course.looks[i].length)) if have else None
+
+
+def _see(course: Course, margin: float, monthly: float, alpha: float, counts: bool) -> _Seen:
+    direction = course.kind.direction
+    each, fine = alphas(course, monthly), np.full(len(course.looks), alpha)
+    if direction == "both":
+        wide, narrow = course.ends(each / 2, each / 2), course.ends(fine, fine)
+        outside = (wide[0] > margin) | (wide[1] < -margin)
+        low, high = (np.where(outside, w, n) for w, n in zip(wide, narrow, strict=True))
+    else:
+        low, high = course.ends(each, fine) if direction == "up" else course.ends(fine, each)
+    verdicts: list[Verdict | None] = []
+    for i, value in enumerate(course.value):
+        if not math.isfinite(value):
+            verdicts.append(None)
+            continue
+        verdict = verdict_of(float(low[i]), float(high[i]), margin, direction)
+        verdicts.append(Verdict.UNDECIDED if verdict is Verdict.ALARM and not course.may_alarm else verdict)
+    alarms: dict[int, int] = {}
+    inside: list[bool | None] = [None] * len(course.windows)
+    for i, (look, seen) in enumerate(zip(course.looks, verdicts, strict=True)):
+        if seen is Verdict.ALARM:
+            alarms[look.last] = i
+        if seen is not None and look.length == 1:
+            inside[look.last] = not _beyond(float(course.value[i]), margin, direction)
+    episodes = episodes_of(alarms, inside, course.change)
+    return _Seen(course, margin, each, low, high, tuple(verdicts), episodes, alpha, counts)
+
+
+def _beyond(value: float, margin: float, direction: str) -> bool:
+    return {"up": value > margin, "down": value < -margin, "both": abs(value) > margin}[direction]
+
+
+def _leads(seen: Sequence[_Seen]) -> set[int]:
+    """Of the effects on one subject the one that speaks for it: the worst verdict, then the farthest beyond."""
+    best: dict[tuple[str, str, str | None], tuple[tuple[float, ...], int]] = {}
+    for i, s in enumerate(seen):
+        c = s.course
+        at = s.last
+        now = s.verdicts[at] if at is not None else None
+        rank = 0 if any(e.open for e in s.episodes) else (now or Verdict.UNDECIDED).rank + 1
+        value = float(c.value[at]) if at is not None else 0.0
+        bad = {"up": value, "down": -value, "both": abs(value)}[c.kind.direction]
+        key = (float(not s.counts), float(rank), -bad / s.margin, float(i))
+        place = (c.check, c.subject, c.segment)
+        if place not in best or key < best[place][0]:
+            best[place] = (key, i)
+    return {i for _, i in best.values()}
+
+
+def _stories(seen: Sequence[_Seen]) -> dict[tuple[int, int], str]:
+    """What the first episode of a story adds about the others, by course and first window."""
+    every = [(i, e) for i, s in enumerate(seen) for e in s.episodes]
+    out: dict[tuple[int, int], str] = {}
+    for story, members in stories_of([(_name(seen[i].course), e) for i, e in every]):
+        first = every[members[0]]
+        others = [s for s in story.subjects if s != _name(seen[first[0]].course)]
+        if others:
+            named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+            out[first[0], first[1].first] = f" The same story: {named}."
+    return out
+
+
+def _name(course: Course) -> str:
+    name = repr(course.subject) if course.subject else course.check
+    return f"{name} in {course.segment}" if course.segment is not None else name
+
+
+# ------------------------------------------------------------------ findings
+
+
+def _episode_finding(s: _Seen, episode: Episode, story: str, words: str, lead: bool) -> Finding:
+    c = s.course
+    effect = _effect(s, episode.look)
+    since = _since(c.windows, episode)
+    sentence = f"{c.say(effect, Verdict.ALARM, episode.look)} {since}{story}"
+    label = c.windows[episode.start].label
+    window = f"from {label}" if episode.open else f"{label} to {c.windows[episode.last].label}"
+    action = c.action if episode.open else "It is over: look at what it was, so that it need not come back."
+    return _finding(s, episode.look, Verdict.ALARM, effect, sentence, action, window, words, lead and episode.open)
+
+
+def _quiet_finding(s: _Seen, words: str, lead: bool) -> Finding:
+    c, at = s.course, s.last
+    if at is None:
+        why = next((r for r in reversed(c.reasons) if r), "no_rows")
+        sentence = f"No window could be looked at for {_name(c)}."
+        return _finding(s, None, Verdict.UNDECIDED, None, sentence, WAIT, None, words, lead, why)
+    verdict = s.verdicts[at] or Verdict.UNDECIDED
+    effect = _effect(s, at)
+    sentence = c.say(effect, verdict, at)
+    if verdict is Verdict.UNDECIDED:
+        sentence += f" That is too uncertain to hold against the margin of {quantity(s.margin, c.kind.unit)}."
+    reason = "interval_straddles_margin" if verdict is Verdict.UNDECIDED else None
+    action = "Nothing to do." if verdict is Verdict.OK else WAIT
+    return _finding(s, at, verdict, effect, sentence, action, None, words, lead, reason)
+
+
+WAIT = "Wait for more windows, or set a wider margin if that much change does not matter."
+
+
+def _effect(s: _Seen, look: int) -> Effect:
+    kind, value = s.course.kind, float(s.course.value[look])
+    low, high = min(float(s.low[look]), value), max(float(s.high[look]), value)
+    return Effect(kind.name, value, low, high, kind.unit)
+
+
+def _since(windows: Sequence[Window], episode: Episode) -> str:
+    change = episode.change
+    text = f"Since {windows[episode.start].label}" if episode.open else f"From {windows[episode.start].label}"
+    if change is not None and change.high > change.low:
+        text += f" (between {windows[change.low].label} and {windows[change.high].label})"
+    if not episode.open:
+        text += f" to {windows[episode.last].label}"
+    return text + "."
+
+
+def _finding(
+    s: _Seen,
+    look: int | None,
+    verdict: Verdict,
+    effect: Effect | None,
+    sentence: str,
+    action: str,
+    window: str | None,
+    words: str,
+    lead: bool,
+    reason: str | None = None,
+) -> Finding:
+    c = s.course
+    return Finding(
+        check=c.check,
+        key=c.kind.key,
+        subject=c.subject,
+        verdict=verdict,
+        sentence=sentence,
+        action=action,
+        effect=effect,
+        reason=reason,
+        direction=c.kind.direction,
+        margin=s.margin,
+        primary=s.counts and lead,
+        segment=c.segment,
+        window=window,
+        alpha=s.alpha,
+        alpha_each=float(s.each[look]) if look is not None else s.alpha,
+        family=words,
+        method=c.method,
+        n=int(c.n[look]) if look is not None else 0,
+        sample=c.sample,
+        table=_lines(s),
+    )
+
+
+def _lines(s: _Seen) -> Json | None:
+    """The course as a chart: its single windows, with their intervals."""
+    c = s.course
+    shown = [i for i, look in enumerate(c.looks) if look.length == 1 and math.isfinite(c.value[i])]
+    if len(shown) < 2:
+        return None
+    return {
+        "kind": "lines",
+        "title": f"{c.subject or c.check}: {c.kind.name}",
+        "x_title": "window",
+        "y_title": c.kind.unit or c.kind.name,
+        "series": [
+            {
+                "name": c.kind.name,
+                "x": [c.windows[c.looks[i].last].label for i in shown],
+                "y": [round(float(c.value[i]), 6) for i in shown],
+                "low": [round(min(float(s.low[i]), float(c.value[i])), 6) for i in shown],
+                "high": [round(max(float(s.high[i]), float(c.value[i])), 6) for i in shown],
+            },
+            {
+                "name": "margin",
+                "x": [c.windows[c.looks[i].last].label for i in (shown[0], shown[-1])],
+                "y": [s.margin if c.kind.direction != "down" else -s.margin] * 2,
+                "low": None,
+                "high": None,
+            },
+        ],
+    }
+
+
+def _timeline(seen: Sequence[_Seen], leads: set[int], budget: Budget) -> Json | None:
+    """A row for every subject, by the effect that speaks for it; what alarmed longest first."""
+    windows = max((s.course.windows for s in seen), key=len, default=())
+    if not windows:
+        return None
+    rows = []
+    for i in sorted(leads, key=lambda i: (-sum(e.last - e.start + 1 for e in seen[i].episodes), i)):
+        s = seen[i]
+        c = s.course
+        verdicts: list[str | None] = [None] * len(windows)
+        values: list[float | None] = [None] * len(windows)
+        for j, look in enumerate(c.looks):
+            if look.length == 1 and (verdict := s.verdicts[j]) is not None:
+                verdicts[look.last], values[look.last] = verdict.value, round(float(c.value[j]), 6)
+        spans = [{"from": e.start, "to": e.last, "open": e.open} for e in s.episodes]
+        name = f"{c.subject or c.check} ({c.kind.name})" + (f" in {c.segment}" if c.segment is not None else "")
+        rows.append({"name": name, "unit": c.kind.unit, "verdicts": verdicts, "values": values, "episodes": spans})
+    each = {look.length: float(s.each[j]) for s in seen for j, look in enumerate(s.course.looks)}
+    rates = ", ".join(f"{rate:.2g} for {length} at a time" for length, rate in sorted(each.items()))
+    spent = f"{budget}, over {len(seen)} courses; error rates of looks at windows: {rates}"
+    return {
+        "kind": "timeline",
+        "title": "Every window",
+        "windows": [w.label for w in windows],
+        "rows": rows,
+        "budget": {"episodes": budget.episodes, "per_days": budget.days, "spent": spent},
+    }

@@ -17,7 +17,7 @@ ORDER = [
     {"stats", "finding"},
     {"words"},
     {"decide"},
-    {"watch"},
+    {"watch", "episodes"},
     {"roles"},
     {"tables", "profile", "roles_guess", "config"},
     {"checks"},
@@ -35,7 +35,7 @@ ONLY = {
     "stats": {"stats"},
     "finding": {"finding"},
     "report": {"report", "finding", "words"},
-    "checks": {"checks", "stats", "finding", "words", "decide", "watch", "roles", "profile.types", "profile.bins"},
+    "checks": {"checks", "stats", "finding", "words", "decide", "watch", "episodes", "roles", "profile.types", "profile.bins"},
 }
 
 # Wider than the order, and allowed where importing the module leaves them alone.

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from afterlaunch.checks.drift_kinds import ACTION, CATEGORIES, GROUPS, KIND, KINDS
+from afterlaunch.checks.drift_windows import follow
 from afterlaunch.checks.evidence import Check, Evidence
-from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.decide import Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.types import CategoryBins, ColumnCounts, Ints, NumericBins, Profile
 from afterlaunch.stats import distances
@@ -19,53 +21,6 @@ from afterlaunch.words import estimate, number, quantity
 
 FEWEST_UNITS = 10
 """With rows of fewer filled buckets of units than this in a table, dependence cannot be judged."""
-
-GROUPS = 10
-"""Most groups of neighbouring numeric bins for PSI and Jensen-Shannon: deciles, as the usual margins assume."""
-
-CATEGORIES = 50
-"""Most categories compared one by one; rarer ones are compared together."""
-
-KINDS = (
-    EffectKind("psi", "PSI", "PSI", 0.1, "up", "0.1 is the customary border between no and some change (Siddiqi 2006)"),
-    EffectKind("js", "Jensen-Shannon distance", "", 0.1, "up", "the customary threshold of monitoring tools"),
-    EffectKind(
-        "ks", "Kolmogorov-Smirnov distance", "share", 0.1, "up", "a tenth of the rows on the other side of some value"
-    ),
-    EffectKind(
-        "wasserstein",
-        "Wasserstein distance",
-        "sd",
-        0.1,
-        "up",
-        "a tenth of a standard deviation; Cohen (1988) calls 0.2 small",
-    ),
-    EffectKind("linf", "largest change of a category's share", "share", 0.1, "up", "ten points of share"),
-    EffectKind("missing", "rise of the share missing", "share", 0.02, "up", "two points of share"),
-    EffectKind(
-        "new", "share in new categories", "share", 0.01, "up", "one row in a hundred that the model has never seen"
-    ),
-    EffectKind(
-        "range", "share out of range", "share", 0.01, "up", "one row in a hundred that the model must extrapolate for"
-    ),
-    EffectKind(
-        "type", "share of another type", "share", 0.01, "up", "a change of type breaks code that reads the column"
-    ),
-    EffectKind(
-        "added", "share in a new column", "share", 0.01, "up", "for information: the reference has no such column"
-    ),
-)
-_KIND = {k.key: k for k in KINDS}
-
-_ACTION = {
-    "shape": "Look at when it began and at the pipeline behind it; retrain on recent rows if the change is real.",
-    "missing": "Find where the value gets lost between source and model; fill it as in training until then.",
-    "new": "Decide what the model does with categories it has never seen; retrain once there are outcomes for them.",
-    "range": "Check the unit and the source of the column; clip or retrain if the values are real.",
-    "type": "Restore the type that the model was trained with, or convert before scoring.",
-    "gone": "Find where it gets lost between source and model; if it is no feature, give it its role, such as outcome.",
-    "added": "Nothing to do unless the column was meant for the model.",
-}
 
 
 def run(evidence: Evidence) -> list[Estimate]:
@@ -77,13 +32,27 @@ def run(evidence: Evidence) -> list[Estimate]:
     out: list[Estimate] = []
     for name in columns:
         if name not in production.kinds:
-            out.append(_whole(name, "missing", production.total, f"production has no column {name!r}", action="gone"))
-        elif (new := production.kinds[name]) != (old := reference.kinds[name]) and _any(production, name):
-            out.append(_whole(name, "type", production.total, f"{name!r} was {old} and is {new} in production"))
-            out += _missing(reference.columns[name], production.columns[name], (reference.rows, production.rows))
-        else:
-            out += _missing(reference.columns[name], production.columns[name], (reference.rows, production.rows))
+            continue
+        out += _missing(reference.columns[name], production.columns[name], (reference.rows, production.rows))
+        if not _retyped(reference, production, name):
             out += _distribution(reference.columns[name], production.columns[name])
+    return structure(evidence) + out
+
+
+def structure(evidence: Evidence) -> list[Estimate]:
+    """Columns that are gone, new or of another type: changes that concern every row."""
+    reference, production = evidence.reference, evidence.production
+    if reference is None or production is None:
+        return []
+    out: list[Estimate] = []
+    for name in reference.columns:
+        if name not in reference.kinds:
+            continue
+        if name not in production.kinds:
+            out.append(_whole(name, "missing", production.total, f"production has no column {name!r}", action="gone"))
+        elif _retyped(reference, production, name):
+            old, new = reference.kinds[name], production.kinds[name]
+            out.append(_whole(name, "type", production.total, f"{name!r} was {old} and is {new} in production"))
     for name in evidence.roles.features_of(production.kinds):
         if name not in reference.kinds:
             out.append(
@@ -92,17 +61,19 @@ def run(evidence: Evidence) -> list[Estimate]:
     return out
 
 
-def _any(production: Profile, name: str) -> bool:
-    """Whether a column has values; one of another type than its bins is counted for missing values only."""
-    return production.total > int(production.columns[name].missing.sum())
+def _retyped(reference: Profile, production: Profile, name: str) -> bool:
+    """Whether a column with values has another type; it is then counted for missing values only."""
+    values = production.total > int(production.columns[name].missing.sum())
+    return values and production.kinds[name] != reference.kinds[name]
 
 
 CHECK = Check(
     name="drift",
     asks="Have the columns changed since the reference?",
     kinds=KINDS,
-    needs=frozenset({"columns"}),
+    needs=frozenset({"columns", "windows"}),
     run=run,
+    follow=follow,
 )
 
 
@@ -111,7 +82,7 @@ def _distribution(a: ColumnCounts, b: ColumnCounts) -> list[Estimate]:
         return []
     if a.bins is None or b.bins is None or (why := _too_little(a, b)):
         reason, sentence = why if a.bins is not None and b.bins is not None and why else _nothing(a, b)
-        return [Estimate("drift", _KIND["psi"], a.name, None, reason=reason, sentence=sentence, n=b.valid)]
+        return [Estimate("drift", KIND["psi"], a.name, None, reason=reason, sentence=sentence, n=b.valid)]
     out: list[Estimate] = []
     shapes = list(_numeric(a, b) if isinstance(a.bins, NumericBins) else _categorical(a, b))
     table = _chart(a, b)
@@ -121,7 +92,7 @@ def _distribution(a: ColumnCounts, b: ColumnCounts) -> list[Estimate]:
         sentence = (
             f"{min(a.valid, b.valid):,} values of {a.name!r} are too few: all but one bin would have under 5 rows."
         )
-        out.append(Estimate("drift", _KIND["psi"], a.name, None, reason="too_few_rows", sentence=sentence, n=b.valid))
+        out.append(Estimate("drift", KIND["psi"], a.name, None, reason="too_few_rows", sentence=sentence, n=b.valid))
     out += _range(a, b) if isinstance(a.bins, NumericBins) else _new(a, b)
     return out
 
@@ -224,19 +195,19 @@ def _distance(a: ColumnCounts, b: ColumnCounts, key: str, d: Distance | _Constan
             return f"{name!r} moved by {estimate(e)} (Wasserstein distance)."
         if key == "linf":
             return f"The share of one category of {name!r} changed by {estimate(e)}{_which(a, b)}."
-        return f"{_KIND[key].name} of {name!r} is {estimate(e)}."
+        return f"{KIND[key].name} of {name!r} is {estimate(e)}."
 
     groups = "units" if a.counts.shape[0] > 1 else "independent rows"
     return Estimate(
         check="drift",
-        kind=_KIND[key],
+        kind=KIND[key],
         subject=name,
         value=d.value,
         interval=d.interval,
         say=say,
-        action=_ACTION["shape"],
+        action=ACTION["shape"],
         n=b.valid,
-        method=f"{_KIND[key].name} over frozen bins, bias taken off, test inversion, {groups}",
+        method=f"{KIND[key].name} over frozen bins, bias taken off, test inversion, {groups}",
         rows_needed=d.rows_needed,
         binding="reference_too_small",
         p_value=d.p_value,
@@ -397,12 +368,12 @@ def _share(
 
     return Estimate(
         check="drift",
-        kind=_KIND[key],
+        kind=KIND[key],
         subject=name,
         value=change(0.25, 0.25).value,
         interval=interval,
         say=say,
-        action=_ACTION[key],
+        action=ACTION[key],
         n=n,
         method="Jeffreys intervals of the two shares, combined by MOVER",
         rows_needed=rows_needed,
@@ -415,7 +386,7 @@ def _whole(name: str, key: str, rows: int, sentence: str, *, action: str = "", i
     """A change that concerns every row by construction of the table."""
     if rows == 0:
         return Estimate(
-            "drift", _KIND[key], name, None, reason="no_rows", sentence=f"There are no production rows, and {sentence}."
+            "drift", KIND[key], name, None, reason="no_rows", sentence=f"There are no production rows, and {sentence}."
         )
 
     def interval(alpha_low: float, alpha_high: float) -> tuple[float, float]:
@@ -424,12 +395,12 @@ def _whole(name: str, key: str, rows: int, sentence: str, *, action: str = "", i
 
     return Estimate(
         check="drift",
-        kind=_KIND[key],
+        kind=KIND[key],
         subject=name,
         value=1.0,
         interval=interval,
         say=lambda e, v: f"All {rows:,} rows are affected: {sentence}.",
-        action=_ACTION[action or key],
+        action=ACTION[action or key],
         n=rows,
         method="Jeffreys interval",
         primary=not inform,
