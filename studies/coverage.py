@@ -124,7 +124,8 @@ def _poisson(z: Floats) -> Floats:
 
 
 def _poisson_below(x: Floats) -> Floats:
-    out: Floats = np.append(POISSON, np.inf)[np.floor(x).clip(0, POISSON.size).astype(np.int64)]
+    z = np.concatenate([[-np.inf], POISSON, [np.inf]])
+    out: Floats = z[np.floor(x).clip(-1, POISSON.size).astype(np.int64) + 1]
     return out
 
 
@@ -285,7 +286,7 @@ def grouping(key: str, a: ColumnCounts, b: ColumnCounts) -> Ints | None:
     fine = distances.pair(a.counts, b.counts)
     least = distances.LEAST_EXPECTED / min(fine.m, fine.n)
     if a.kind == "category":
-        return distances.merge_rare(fine.pooled, least, drift.CATEGORIES, ordered=False)
+        return distances.merge_rare(fine.pooled, least, drift.most_categories(fine.df), ordered=False)
     if key in {"psi", "js"}:
         return distances.merge_rare(fine.pooled, least, drift.GROUPS, ordered=True)
     return None

@@ -141,3 +141,62 @@ def launched(rows: int = 3000, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFram
     served = log.with_columns(talk=pl.lit(None, dtype=pl.Float64))
     log = log.with_columns(p=pl.Series(model(served)), income=pl.col("income") / 100).drop("talk")
     return offline, log
+
+
+LIVED: dict[str, Any] = {
+    "id": "request",
+    "time": "ts",
+    "unit": "user",
+    "score": "p",
+    "prediction": "said",
+    "outcome": "y",
+    "text": "query",
+    "segment": "country",
+}
+"""Roles of the columns of `lived`."""
+
+_OLD = ("cheap flights to oslo", "flights oslo morning", "hotel near airport", "rent a car", "bus to the airport")
+_NEW = ("refund my cancelled ticket", "visa for turkey rules", "lost luggage claim form")
+
+
+def lived(rows: int = 24, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A reference of eight weeks and a log of the four that follow, in which every check that follows windows finds
+    something: half-way `age` moves, `income` and `debt` come apart, users ask for other things, and the score, which
+    follows what the outcome was, turns wrong.
+
+    Args:
+        rows: Rows of a day.
+        seed: Of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    start = dt.datetime(2026, 1, 5)  # noqa: DTZ001
+    frames = []
+    for first, days in ((0, 56), (56, 28)):
+        n = days * rows
+        day = first + np.arange(n) // rows
+        late = day >= 70
+        age = rng.normal(40 + 9 * late, 12, n)
+        income = rng.normal(0, 1, n)
+        debt = np.where(late, -1, 1) * income + rng.normal(0, 0.3, n)
+        truth = 1 / (1 + np.exp(-1.5 * income))
+        y = rng.random(n) < np.where(late, 1 - truth, truth)
+        query = np.where(late & (rng.random(n) < 0.5), rng.choice(_NEW, n), rng.choice(_OLD, n))
+        number = first * rows + np.arange(n)
+        frames.append(
+            pl.DataFrame(
+                {
+                    "request": number,
+                    "ts": [start + dt.timedelta(days=int(d), minutes=int(i % rows)) for i, d in enumerate(day)],
+                    "user": number % 300,
+                    "country": rng.choice(["DE", "FR"], n),
+                    "age": age,
+                    "income": income,
+                    "debt": debt,
+                    "query": query,
+                    "p": truth,
+                    "said": (truth >= 0.5).astype(int),
+                    "y": y.astype(int),
+                }
+            )
+        )
+    return frames[0], frames[1]

@@ -32,7 +32,8 @@ class Config(BaseModel):
         task = "binary"                   # or multiclass, regression, ranking; guessed when left out
         threshold = 0.5                   # a score from here on is a positive prediction
         k = 10                            # length of the list that ranking metrics look at
-        every = "1d"                      # length of a window
+        every = "1d"                      # length of a window; also "5000 rows"
+        alarm_budget = "1/month"          # with windows: most false episodes to expect
 
         [roles]                           # see `Roles`; a column without a role is a feature
         outcome = "clicked"
@@ -59,6 +60,7 @@ class Config(BaseModel):
         threshold: Score from which a prediction is positive; None is the question's default.
         k: Length of the list that ranking metrics look at; None is the question's default.
         every: Length of a window, such as "1d"; None compares two tables as a whole.
+        alarm_budget: With windows, how many false episodes to expect at most.
 
     Example:
         >>> Config(roles=Roles(outcome="y")).alpha
@@ -80,7 +82,10 @@ class Config(BaseModel):
     task: Literal["binary", "multiclass", "regression", "ranking"] | None = None
     threshold: float | None = Field(default=None, allow_inf_nan=False)
     k: int | None = Field(default=None, ge=1)
-    every: str | None = Field(default=None, pattern=r"^[1-9]\d*(m|h|d|w|mo|q|y)$")
+    every: str | None = Field(default=None, pattern=r"^[1-9]\d*(m|h|d|w|mo|q|y| ?rows)$")
+    alarm_budget: str = Field(
+        default="1/month", pattern=r"^\d+(\.\d+)?/(\d+ ?)?(day|week|month|quarter|year|d|w|mo|q|y)$"
+    )
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Config:
@@ -217,7 +222,8 @@ WORDS = {
     "task": "give binary, multiclass, regression or ranking",
     "threshold": "give a number, such as 0.5",
     "k": "give a whole number from 1 up, such as 10",
-    "every": 'give a number and a unit (m, h, d, w, mo, q, y), such as "1d"',
+    "every": 'give a number and a unit (m, h, d, w, mo, q, y, rows), such as "1d"',
+    "alarm_budget": 'give episodes per time, such as "1/month" or "0.5/week"',
     "margins": "give a positive number",
 }
 """What a setting needs, in words."""

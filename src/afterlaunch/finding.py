@@ -212,6 +212,7 @@ class Review:
         settings: Roles, margins and error rate that the review was made with.
         notes: Sentences on what was left out or assumed.
         version: Version of afterlaunch that made it.
+        figures: Data for charts of the review as a whole, see `report.charts`.
     """
 
     question: str
@@ -220,6 +221,7 @@ class Review:
     settings: Json = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     version: str = ""
+    figures: tuple[Json, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "findings", tuple(sorted(self.findings, key=lambda f: f.order)))
@@ -277,6 +279,7 @@ class Review:
             "rows": self.rows,
             "settings": self.settings,
             "notes": list(self.notes),
+            "figures": list(self.figures),
             "findings": [f.to_dict() for f in self.findings],
         }
 
@@ -303,6 +306,7 @@ class Review:
                 settings=data["settings"],
                 notes=tuple(data["notes"]),
                 version=data["afterlaunch"],
+                figures=tuple(data.get("figures", ())),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"This is not a review of schema version {SCHEMA_VERSION}: {error}.") from error

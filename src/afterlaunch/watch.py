@@ -92,6 +92,7 @@ class Course:
         segment: Segment it is about.
         sample: Rows of the bounded sample it rests on.
         may_alarm: False for what can never alarm; it takes no budget.
+        table: Chart data; None draws the windows with their intervals.
     """
 
     check: str
@@ -112,6 +113,7 @@ class Course:
     segment: str | None = None
     sample: int | None = None
     may_alarm: bool = True
+    table: Json | None = None
 
 
 # ------------------------------------------------------------------ the budget
@@ -219,8 +221,8 @@ def watch(
         counts = c.primary and c.check in counted
         part = share[counts] * c.weight / pools[counts] if pools[counts] > 0 else 1.0
         seen.append(_see(c, margins.of(c.check, c.kind, c.subject), budget.monthly * part, alpha, counts))
-    stories = _stories(seen)
     leads = _leads(seen)
+    stories = _stories(seen, leads)
     out: list[Finding] = []
     for i, s in enumerate(seen):
         lead = i in leads
@@ -245,7 +247,7 @@ def alphas(course: Course, monthly: float) -> Floats:
     """
     lengths = np.array([look.length for look in course.looks])
     different = np.unique(lengths)
-    days = max(_days(course.windows), 1e-9)
+    days = max(days_of(course.windows), 1e-9)
     out = np.zeros(lengths.shape)
     for length in different:
         mine = lengths == length
@@ -254,7 +256,8 @@ def alphas(course: Course, monthly: float) -> Floats:
     return np.minimum(out, MOST_ALPHA)
 
 
-def _days(windows: Sequence[Window]) -> float:
+def days_of(windows: Sequence[Window]) -> float:
+    """Days that windows span; a window of rows counts as one."""
     if not windows:
         return 0.0
     start, end = windows[0].start, windows[-1].end
@@ -326,26 +329,34 @@ def _leads(seen: Sequence[_Seen]) -> set[int]:
         at = s.last
         now = s.verdicts[at] if at is not None else None
         rank = 0 if any(e.open for e in s.episodes) else (now or Verdict.UNDECIDED).rank + 1
-        value = float(c.value[at]) if at is not None else 0.0
-        bad = {"up": value, "down": -value, "both": abs(value)}[c.kind.direction]
-        key = (float(not s.counts), float(rank), -bad / s.margin, float(i))
+        key = (float(not s.counts), float(rank), -_excess(s, at) if at is not None else 0.0, float(i))
         place = (c.check, c.subject, c.segment)
         if place not in best or key < best[place][0]:
             best[place] = (key, i)
     return {i for _, i in best.values()}
 
 
-def _stories(seen: Sequence[_Seen]) -> dict[tuple[int, int], str]:
-    """What the first episode of a story adds about the others, by course and first window."""
+def _stories(seen: Sequence[_Seen], leads: set[int]) -> dict[tuple[int, int], str]:
+    """What the episode that speaks for a story adds about the others, by course and first window."""
     every = [(i, e) for i, s in enumerate(seen) for e in s.episodes]
     out: dict[tuple[int, int], str] = {}
     for story, members in stories_of([(_name(seen[i].course), e) for i, e in every]):
-        first = every[members[0]]
-        others = [s for s in story.subjects if s != _name(seen[first[0]].course)]
+        voice = max(
+            members,
+            key=lambda m: (every[m][0] in leads, every[m][1].open, _excess(seen[every[m][0]], every[m][1].look)),
+        )
+        i, episode = every[voice]
+        others = [s for s in story.subjects if s != _name(seen[i].course)]
         if others:
+            begun = seen[i].course.windows[story.first].label
             named = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-            out[first[0], first[1].first] = f" The same story: {named}."
+            out[i, episode.first] = f" It is one story with {named}, which began with {story.subjects[0]} in {begun}."
     return out
+
+
+def _excess(s: _Seen, look: int) -> float:
+    value = float(s.course.value[look])
+    return {"up": value, "down": -value, "both": abs(value)}[s.course.kind.direction] / s.margin
 
 
 def _name(course: Course) -> str:
@@ -435,7 +446,7 @@ def _finding(
         method=c.method,
         n=int(c.n[look]) if look is not None else 0,
         sample=c.sample,
-        table=_lines(s),
+        table=c.table or _lines(s),
     )
 
 

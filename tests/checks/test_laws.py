@@ -6,6 +6,7 @@ must be looked at alone.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import json
 import math
@@ -28,37 +29,71 @@ from afterlaunch.checks import CHECKS
 from afterlaunch.finding import Finding, Review, Verdict
 from afterlaunch.questions import drift as drift_question
 from afterlaunch.questions import launch as launch_question
-from tests.frames import ENGINES, ROLES, handed_in, launched, model
+from tests.frames import ENGINES, LIVED, ROLES, handed_in, launched, lived, model
 
 ROOT = Path(__file__).parents[2]
-QUESTIONS: dict[str, tuple[ModuleType, Callable[..., Review]]] = {
-    "launch": (launch_question, al.launch),
-    "drift": (drift_question, al.drift),
+
+
+def _follow(before: Any, now: Any, **more: Any) -> Review:
+    return al.drift(before, now, every="1d", **more)
+
+
+QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
+    "launch": ((launch_question, "CHECKS"), al.launch),
+    "drift": ((drift_question, "CHECKS"), al.drift),
+    "drift over time": ((drift_question, "FOLLOWED"), _follow),
 }
+"""Each question: where its checks are listed, and how it is asked."""
+
+OPTIONS = {"margins", "alpha", "domain"}
+"""What a drift review can be told besides tables and roles."""
 
 EVERY = pytest.mark.parametrize("check", sorted(CHECKS))
 """Every check, by name."""
 
-ASKED = pytest.mark.parametrize(
-    ("question", "check"), [(q, c) for q, (module, _) in QUESTIONS.items() for c in module.CHECKS]
-)
+
+def checks_of(question: str) -> tuple[str, ...]:
+    module, listed = QUESTIONS[question][0]
+    found: tuple[str, ...] = getattr(module, listed)
+    return found
+
+
+ASKED = pytest.mark.parametrize(("question", "check"), [(q, c) for q in QUESTIONS for c in checks_of(q)])
 """Every check under every question that asks it."""
 
 
 def review(question: str, before: Any, now: Any, *, roles: dict[str, Any] | None = None, **more: Any) -> Review:
     """Ask a question; options that it does not have are left out."""
     ask = QUESTIONS[question][1]
-    if question == "drift":
-        more = {k: v for k, v in more.items() if k in {"margins", "alpha"}}
+    if question != "launch":
+        more = {k: v for k, v in more.items() if k in OPTIONS}
     return ask(before, now, roles=ROLES if roles is None else roles, **more)
 
 
+def story_of(check: str) -> str:
+    """The question in whose story a check must find something."""
+    return "launch" if check in launch_question.CHECKS else "drift over time"
+
+
+Tables = Callable[[], tuple[pl.DataFrame, pl.DataFrame]]
+STORIES: dict[str, tuple[Tables, dict[str, Any], dict[str, Any]]] = {
+    "launch": (lambda: launched(800), ROLES, {"predict": model}),
+    "drift over time": (lived, LIVED, {"domain": "always"}),
+}
+"""A story for every question that tells one: its tables, roles and options."""
+
+
 @functools.cache
-def whole(engine: str = "polars") -> Review:
-    """The story of a launch in which every check finds something, told with this engine's tables."""
-    before, now = launched(800)
-    with tempfile.TemporaryDirectory() as folder, handed_in(engine, Path(folder), before=before, now=now) as tables:
-        return review("launch", tables["before"], tables["now"], predict=model)
+def told(question: str, engine: str = "polars") -> Review:
+    """A story in which every check of the question finds something, told with this engine's tables."""
+    tables, roles, more = STORIES[question]
+    before, now = tables()
+    with tempfile.TemporaryDirectory() as folder, handed_in(engine, Path(folder), before=before, now=now) as given:
+        return review(question, given["before"], given["now"], roles=roles, **more)
+
+
+def whole(check: str, engine: str = "polars") -> Review:
+    return told(story_of(check), engine)
 
 
 def of(check: str, found: Review) -> list[Finding]:
@@ -70,7 +105,8 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Leaves a question with one check only."""
 
     def leave(question: str, check: str) -> None:
-        monkeypatch.setattr(QUESTIONS[question][0], "CHECKS", (check,))
+        module, listed = QUESTIONS[question][0]
+        monkeypatch.setattr(module, listed, (check,))
 
     return leave
 
@@ -84,7 +120,7 @@ def test_a_check_is_registered_under_its_name_and_asked_by_a_question(check: str
     assert found.name == check
     assert found.asks.endswith("?")
     assert re.fullmatch(r"[a-z_]+", check)
-    assert any(check in module.CHECKS for module, _ in QUESTIONS.values())
+    assert any(check in checks_of(question) for question in QUESTIONS)
     keys = [k.key for k in found.kinds]
     assert len(keys) == len(set(keys)) > 0
     for kind in found.kinds:
@@ -96,15 +132,15 @@ def test_a_check_is_registered_under_its_name_and_asked_by_a_question(check: str
 
 
 @EVERY
-def test_a_check_finds_something_in_the_story_of_a_launch(check: str) -> None:
+def test_a_check_finds_something_in_a_story(check: str) -> None:
     """Laws that hold because nothing is found hold for no good reason."""
-    assert of(check, whole())
+    assert of(check, whole(check))
 
 
 @EVERY
 def test_findings_are_of_the_effects_that_the_check_declares(check: str) -> None:
     kinds = {k.key: k for k in CHECKS[check].kinds}
-    for found in of(check, whole()):
+    for found in of(check, whole(check)):
         kind = kinds[found.key]
         assert (found.direction, found.margin) == (kind.direction, kind.margin)
         if found.effect is not None:
@@ -113,7 +149,7 @@ def test_findings_are_of_the_effects_that_the_check_declares(check: str) -> None
 
 @EVERY
 def test_findings_are_sentences_with_something_to_do(check: str) -> None:
-    for found in of(check, whole()):
+    for found in of(check, whole(check)):
         for text in (found.sentence, found.action):
             assert text.endswith("."), found.id
             assert text[0].isupper() or text[0] in "'0123456789−-", found.id
@@ -124,7 +160,7 @@ def test_findings_are_sentences_with_something_to_do(check: str) -> None:
 
 @EVERY
 def test_verdicts_follow_from_the_interval_that_is_shown(check: str) -> None:
-    for found in of(check, whole()):
+    for found in of(check, whole(check)):
         if found.effect is None or found.margin is None:
             continue
         low, high, margin = found.effect.low, found.effect.high, found.margin
@@ -138,49 +174,51 @@ def test_verdicts_follow_from_the_interval_that_is_shown(check: str) -> None:
         assert 0 < found.alpha_each <= found.alpha, found.id
 
 
-def test_ids_are_unique() -> None:
-    ids = [f.id for f in whole()]
+@pytest.mark.parametrize("question", STORIES)
+def test_ids_are_unique(question: str) -> None:
+    ids = [f.id for f in told(question)]
     assert len(ids) == len(set(ids))
 
 
-def test_no_column_of_our_own_making_is_a_subject() -> None:
-    before, now = launched(100)
-    known = {*before.columns, *now.columns, ""}
-    assert {f.subject for f in whole() if f.subject.startswith("afterlaunch")} <= known
+@pytest.mark.parametrize("question", STORIES)
+def test_no_column_of_our_own_making_is_a_subject(question: str) -> None:
+    assert not [f.subject for f in told(question) if f.subject.startswith("afterlaunch")]
 
 
 # ------------------------------------------------------------------ the same again, and JSON
 
 
 @functools.cache
-def again() -> Review:
-    before, now = launched(800)
-    return review("launch", before, now, predict=model)
+def again(question: str) -> Review:
+    tables, roles, more = STORIES[question]
+    return review(question, *tables(), roles=roles, **more)
 
 
 @EVERY
 def test_a_check_says_the_same_when_asked_again(check: str) -> None:
-    assert of(check, again()) == of(check, whole())
+    assert of(check, again(story_of(check))) == of(check, whole(check))
 
 
 @EVERY
 def test_findings_come_back_from_json_and_fit_the_schema(check: str) -> None:
-    text = whole().to_json()
-    assert of(check, Review.from_json(text)) == of(check, whole())
+    text = whole(check).to_json()
+    assert of(check, Review.from_json(text)) == of(check, whole(check))
     schema = json.loads((ROOT / "docs" / "review.schema.json").read_text(encoding="utf-8"))
     data = json.loads(text)
     data["findings"] = [f for f in data["findings"] if f["check"] == check]
     jsonschema.validate(data, schema)
 
 
-def test_the_input_is_left_as_it_was() -> None:
-    before, now = launched(300)
+@pytest.mark.parametrize("question", STORIES)
+def test_the_input_is_left_as_it_was(question: str) -> None:
+    tables, roles, more = STORIES[question]
+    before, now = tables()
     given = before.clone(), now.clone()
-    review("launch", *given, predict=model)
+    review(question, *given, roles=roles, **more)
     for table, original in zip(given, (before, now), strict=True):
         assert_frame_equal(table, original)
     frames = before.to_pandas(), now.to_pandas()
-    review("launch", *frames, predict=model)
+    review(question, *frames, roles=roles, **more)
     for frame, original in zip(frames, (before, now), strict=True):
         pd.testing.assert_frame_equal(frame, original.to_pandas())
 
@@ -200,7 +238,7 @@ def same(a: Finding, b: Finding) -> None:
 @pytest.mark.parametrize("engine", [e for e in ENGINES if e != "polars"])
 @EVERY
 def test_every_engine_gives_the_same_findings(check: str, engine: str) -> None:
-    ours, theirs = ({f.id: f for f in of(check, whole(e))} for e in ("polars", engine))
+    ours, theirs = ({f.id: f for f in of(check, whole(check, e))} for e in ("polars", engine))
     assert list(ours) == list(theirs)
     for found, other in zip(ours.values(), theirs.values(), strict=True):
         same(found, other)
@@ -208,16 +246,17 @@ def test_every_engine_gives_the_same_findings(check: str, engine: str) -> None:
 
 @EVERY
 def test_the_order_of_columns_does_not_matter(check: str) -> None:
-    ours, theirs = ({f.id: f for f in of(check, r)} for r in (whole(), _reversed()))
+    ours, theirs = ({f.id: f for f in of(check, r)} for r in (whole(check), _reversed(story_of(check))))
     assert set(ours) == set(theirs)
     for found in ours.values():
         assert theirs[found.id].verdict is found.verdict, found.id
 
 
 @functools.cache
-def _reversed() -> Review:
-    before, now = launched(800)
-    return review("launch", before.select(before.columns[::-1]), now.select(now.columns[::-1]), predict=model)
+def _reversed(question: str) -> Review:
+    tables, roles, more = STORIES[question]
+    before, now = tables()
+    return review(question, before.select(before.columns[::-1]), now.select(now.columns[::-1]), roles=roles, **more)
 
 
 # ------------------------------------------------------------------ names
@@ -231,25 +270,29 @@ NASTY = {
     "y": "{y} %s \\n",
     "p": "p\tq",
     "user": "select",
+    "query": "query?",
+    "debt": "`debt`",
 }
 
 
 @functools.cache
-def _renamed() -> Review:
-    before, now = (t.rename({k: v for k, v in NASTY.items() if k in t.columns}) for t in launched(800))
-    roles = {role: NASTY.get(column, column) for role, column in ROLES.items()}
+def _renamed(question: str) -> Review:
+    tables, named, more = STORIES[question]
+    before, now = (t.rename({k: v for k, v in NASTY.items() if k in t.columns}) for t in tables())
+    roles = {role: NASTY.get(column, column) for role, column in named.items()}
     back = {v: k for k, v in NASTY.items()}
 
     def renamed(rows: pl.DataFrame) -> np.ndarray:
         return model(rows.rename({c: back[c] for c in rows.columns if c in back}))
 
-    return review("launch", before, now, roles=roles, predict=renamed)
+    more = {**more, "predict": renamed} if "predict" in more else more
+    return review(question, before, now, roles=roles, **more)
 
 
 @EVERY
 def test_what_columns_are_called_changes_nothing_but_their_names(check: str) -> None:
-    plain = {(f.key, NASTY.get(f.subject, f.subject), f.segment): f for f in of(check, whole())}
-    nasty = {(f.key, f.subject, f.segment): f for f in of(check, _renamed())}
+    plain = {(f.key, NASTY.get(f.subject, f.subject), f.segment): f for f in of(check, whole(check))}
+    nasty = {(f.key, f.subject, f.segment): f for f in of(check, _renamed(story_of(check)))}
     assert set(plain) == set(nasty)
     for key, found in nasty.items():
         assert found.verdict is plain[key].verdict, key
@@ -263,13 +306,15 @@ def test_names_of_any_sort_reach_page_terminal_and_file_as_text(
 ) -> None:
     from afterlaunch.report import render
 
-    page = _renamed().save(tmp_path / "a.html").read_text(encoding="utf-8")
+    page = _renamed("launch").save(tmp_path / "a.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
-    render(_renamed(), limit=1000)
+    render(_renamed("launch"), limit=1000)
     shown = capsys.readouterr().out
     assert "\u202e" not in shown
-    assert Review.from_json(_renamed().save(tmp_path / "a.json").read_text(encoding="utf-8")) == _renamed()
+    assert Review.from_json(_renamed("launch").save(tmp_path / "a.json").read_text(encoding="utf-8")) == _renamed(
+        "launch"
+    )
 
 
 # ------------------------------------------------------------------ poor and odd tables
@@ -374,9 +419,10 @@ def test_poor_tables_give_a_review_or_a_sentence(
 @EVERY
 def test_nothing_to_go_by_is_never_a_pass(check: str, poor: str, alone: Callable[[str, str], None]) -> None:
     """Missing evidence is undecided (or an alarm about what is missing), not `ok`."""
-    alone("launch", check)
+    question = story_of(check)
+    alone(question, check)
     before, now = (POOR[poor](t) for t in SMALL)
-    found = judge("launch", before, now)
+    found = judge(question, before, now)
     if isinstance(found, Review):
         assert found.verdict is not Verdict.OK
         passed = {f.id for f in found if f.verdict is Verdict.OK and f.n == 0}
@@ -395,8 +441,9 @@ def test_two_columns_of_one_name_are_refused(question: str) -> None:
 def test_a_table_of_very_many_columns_is_reviewed(question: str) -> None:
     rng = np.random.default_rng(1)
     names = [f"c{i}" for i in range(200)]
-    before, now = (pl.DataFrame(rng.normal(size=(12, 200)), schema=names) for _ in range(2))
-    found = QUESTIONS[question][1](before, now)
+    times = pl.Series("ts", [dt.datetime(2026, 1, 1 + i) for i in range(12)])  # noqa: DTZ001
+    before, now = (pl.DataFrame(rng.normal(size=(12, 200)), schema=names).with_columns(times) for _ in range(2))
+    found = review(question, before, now, roles={"time": "ts"})
     assert {f.subject for f in found if f.check == "drift"} == set(names)
     assert found.verdict is not Verdict.ALARM
 

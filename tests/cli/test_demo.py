@@ -61,33 +61,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_story_runs_in_silence_beside_its_words(run: Run) -> None:
     assert run.err == ""
     assert run.code == 0
-    assert {path.name for path in run.folder.iterdir()} == {"launch.html", "launch.json"}
+    assert {path.name for path in run.folder.iterdir()} == {*("launch.html", "launch.json", "drift.html", "drift.json")}
 
 
-def test_the_review_satisfies_the_schema(run: Run) -> None:
-    text = (run.folder / "launch.json").read_text(encoding="utf-8")
+@pytest.mark.parametrize("chapter", ["launch", "drift"])
+def test_the_review_satisfies_the_schema(run: Run, chapter: str) -> None:
+    text = (run.folder / f"{chapter}.json").read_text(encoding="utf-8")
     schema = json.loads((ROOT / "docs" / "review.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(schema).validate(json.loads(text))
     review = Review.from_json(text)
-    assert review.question == "launch"
+    assert review.question == chapter
     assert review.verdict is Verdict.ALARM
 
 
 def test_it_ends_with_the_verdict_the_worst_findings_and_the_report(run: Run) -> None:
-    review = Review.from_json((run.folder / "launch.json").read_text(encoding="utf-8"))
     lines = run.out.rstrip("\n").split("\n")
-    assert lines[-2:] == [f"Report: {run.folder / 'launch.html'}", f"Data:   {run.folder / 'launch.json'}"]
-    told = " ".join(run.out.split())
-    assert "Verdict: ALARM." in told
-    ends = [told.index("Verdict: ALARM."), *(told.index(" ".join(f.sentence.split())) for f in review.worst(3))]
-    assert ends == sorted(ends)
-    assert "'duration'" in told[ends[0] :]
+    assert lines[-2:] == [f"Report: {run.folder / 'drift.html'}", f"Data:   {run.folder / 'drift.json'}"]
+    first, second = (" ".join(part.split()) for part in run.out.split("2. The crisis"))
+    for chapter, told in (("launch", first), ("drift", second)):
+        review = Review.from_json((run.folder / f"{chapter}.json").read_text(encoding="utf-8"))
+        assert "Verdict: ALARM." in told
+        ends = [told.index("Verdict: ALARM."), *(told.index(" ".join(f.sentence.split())) for f in review.worst(3))]
+        assert ends == sorted(ends)
+    told = first
+    assert "'duration'" in told[told.index("Verdict: ALARM.") :]
     assert "CC BY 4.0" in told
-    assert all(len(line) <= 80 for line in lines[:-2])
+    assert all(len(line) <= 80 for line in lines if not line.startswith(("Report:", "Data:")))
 
 
-def test_the_report_loads_nothing_and_links_nowhere(run: Run) -> None:
-    page = (run.folder / "launch.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize("chapter", ["launch", "drift"])
+def test_the_report_loads_nothing_and_links_nowhere(run: Run, chapter: str) -> None:
+    page = (run.folder / f"{chapter}.html").read_text(encoding="utf-8")
     assert len(page.encode()) < 1_000_000
     assert not re.search(r"<(script|link|iframe|img|object|embed|base)\b", page)
     assert not re.search(r"""(href|src|action)=["'](?!#)""", page.replace("xlink:href", "href"))

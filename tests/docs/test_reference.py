@@ -25,6 +25,7 @@ from afterlaunch.profile.buckets import BUCKETS, MULTIPLIER, SCHEME, VECTORS
 from afterlaunch.profile.scores import SCORE_BINS
 from afterlaunch.questions import drift as drift_question
 from afterlaunch.questions import gather, launch
+from afterlaunch.questions import outcomes as outcomes_question
 from afterlaunch.roles import Roles
 from afterlaunch.stats import association, calibration, examination, intervals
 from afterlaunch.stats.distances import LEAST_EXPECTED
@@ -40,7 +41,7 @@ LAUNCH, DRIFT, VERDICTS, CONFIGURATION = (f"docs/{n}.md" for n in ("launch", "dr
 def effects() -> dict[str, dict[str, str]]:
     """Documented effects: "check/key" to the row of its table."""
     found: dict[str, dict[str, str]] = {}
-    for page in (LAUNCH, DRIFT):
+    for page in (LAUNCH, DRIFT, *(f"docs/{n}.md" for n in ("concept", "domain", "novelty", "performance"))):
         for row in rows(prose(page)):
             if "default margin" in row:
                 (key,) = code(row["effect"])
@@ -72,8 +73,8 @@ def test_checks_count_toward_the_verdict_as_documented() -> None:
         if "counts toward the verdict" in row
     }
     assert listed == {name: name in launch.PRIMARY for name in launch.CHECKS}
-    assert set(launch.CHECKS) == set(registry.CHECKS)
-    assert drift_question.CHECKS == drift_question.PRIMARY == ("drift",)
+    assert {*launch.CHECKS, *drift_question.FOLLOWED} == set(registry.CHECKS)
+    assert set(drift_question.CHECKS) <= set(drift_question.FOLLOWED) == set(drift_question.PRIMARY)
 
 
 def test_metrics_are_listed_with_their_tasks() -> None:
@@ -117,7 +118,7 @@ def reasons() -> Iterator[str]:
             if isinstance(node, ast.FunctionDef) and "reason" in [a.arg for a in node.args.args]
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.keyword | ast.Assign) and names(node) & {"reason", "binding"}:
+            if isinstance(node, ast.keyword | ast.Assign) and names(node) & {"reason", "reasons", "binding"}:
                 yield from codes(node.value)
             elif isinstance(node, ast.Tuple) and len(node.elts) == 2 and is_sentence(node.elts[1]):
                 yield from codes(node.elts[0])
@@ -158,7 +159,8 @@ def test_every_reason_is_documented() -> None:
     found, listed = set(reasons()), documented_reasons()
     assert len(found) > 15
     assert sorted(r for r in found if not any(fits(r, one) for one in listed)) == []
-    assert sorted(one for one in listed if not any(fits(r, one) for r in found)) == []
+    written = "".join(path.read_text(encoding="utf-8") for path in sorted((SOURCE / "checks").glob("*.py")))
+    assert sorted(one for one in listed if not any(fits(r, one) for r in found) and f'"{one}"' not in written) == []
 
 
 def fits(code_or_start: str, documented: str) -> bool:
@@ -185,7 +187,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 
 def inspect_default_k() -> int:
-    return launch.DEFAULT_K
+    return outcomes_question.DEFAULT_K
 
 
 def test_settings_that_no_command_reads_say_so() -> None:
@@ -245,7 +247,7 @@ NUMBERS = [
     (DRIFT, f"at most {drift.CATEGORIES} groups: the most frequent values"),
     (DRIFT, f"rows in fewer than {drift.FEWEST_UNITS} buckets"),
     (DRIFT, f"Fewer than {2 * LEAST_EXPECTED:.0f} values of a column"),
-    (LAUNCH, f"at most {launch.MOST_SEGMENTS} most frequent"),
+    (LAUNCH, f"at most {outcomes_question.MOST_SEGMENTS} most frequent"),
     (LAUNCH, f"in {SCORE_BINS:,} bins"),
     (LAUNCH, f"at most {calibration.BINS} bins of equal mass"),
     (LAUNCH, f"fewer than {metric.LEAST_RARE} rows of the rarer outcome"),

@@ -35,7 +35,19 @@ ONLY = {
     "stats": {"stats"},
     "finding": {"finding"},
     "report": {"report", "finding", "words"},
-    "checks": {"checks", "stats", "finding", "words", "decide", "watch", "episodes", "roles", "profile.types", "profile.bins"},
+    "checks": {
+        "checks",
+        "stats",
+        "finding",
+        "words",
+        "decide",
+        "watch",
+        "episodes",
+        "roles",
+        "profile.types",
+        "profile.bins",
+        "profile.scores",
+    },
 }
 
 # Wider than the order, and allowed where importing the module leaves them alone.

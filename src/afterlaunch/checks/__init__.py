@@ -1,6 +1,19 @@
 """The registry of checks: adding one is a file of its own and one line here."""
 
-from afterlaunch.checks import availability, drift, gap, leakage, metric, position, rescore, skew
+from afterlaunch.checks import (
+    availability,
+    concept,
+    domain,
+    drift,
+    gap,
+    leakage,
+    metric,
+    novelty,
+    performance,
+    position,
+    rescore,
+    skew,
+)
 from afterlaunch.checks.evidence import Check, Evidence, Sample
 
 __all__ = ["CHECKS", "Check", "Evidence", "Sample"]
@@ -16,6 +29,10 @@ CHECKS: dict[str, Check] = {
         rescore.CHECK,
         gap.CHECK,
         drift.CHECK,
+        domain.CHECK,
+        novelty.CHECK,
+        performance.CHECK,
+        concept.CHECK,
     )
 }
 """Every check by name."""

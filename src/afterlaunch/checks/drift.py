@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from afterlaunch.stats import distances
 from afterlaunch.stats.distances import Distance, Pair
 from afterlaunch.stats.intervals import Interval, Shares, difference, filled, rows_for, share, shares
 from afterlaunch.words import estimate, number, quantity
+
+DEGREES_EACH = 3
+"""Degrees of freedom of a covariance from units that each category compared takes up."""
 
 FEWEST_UNITS = 10
 """With rows of fewer filled buckets of units than this in a table, dependence cannot be judged."""
@@ -172,7 +176,17 @@ def _categorical(a: ColumnCounts, b: ColumnCounts) -> Iterator[tuple[str, Distan
 
 def _categories(fine: Pair) -> Pair:
     least = distances.LEAST_EXPECTED / min(fine.m, fine.n)
-    return fine.grouped(distances.merge_rare(fine.pooled, least, CATEGORIES, ordered=False))
+    return fine.grouped(distances.merge_rare(fine.pooled, least, most_categories(fine.df), ordered=False))
+
+
+def most_categories(df: float) -> int:
+    """How many categories are compared one by one: not more than the degrees of freedom can tell apart.
+
+    Example:
+        >>> most_categories(math.inf), most_categories(30.0)
+        (50, 10)
+    """
+    return CATEGORIES if math.isinf(df) else max(min(CATEGORIES, int(df / DEGREES_EACH)), 2)
 
 
 def _constant(a: ColumnCounts, b: ColumnCounts, keys: tuple[str, ...]) -> Iterator[tuple[str, _Constant]]:

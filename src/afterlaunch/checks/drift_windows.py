@@ -75,7 +75,9 @@ class _Column:
         p = (normal.whole / max(int(normal.whole.sum()), 1) + _shares(self.now.counts.sum(axis=0))) / 2
         if np.count_nonzero(p) < 2:
             return
-        typical = float(np.median(self.now.counts.sum(axis=1)[self.now.counts.sum(axis=1) > 0]))
+        filled = self.now.counts.sum(axis=1)
+        filled = filled[filled > 0]
+        typical = float(np.median(filled)) if filled.size else 0.0
         numeric = isinstance(self.now.bins, NumericBins)
         groups = merge_rare(p, LEAST_EXPECTED / max(typical, 1.0), GROUPS if numeric else CATEGORIES, ordered=numeric)
         if int(groups.max()) > 0:
@@ -248,7 +250,7 @@ class _Column:
 
     def _when(self, off: Floats, variances: Floats, first: int, last: int) -> Change | None:
         start = max(0, first - LOOK_BACK)
-        found = change_point(off[start : last + 1], variances[start : last + 1], 0.0)
+        found = change_point(off[start : last + 1], variances[start : last + 1], 0.0, first - start)
         if found is None:
             return None
         return Change(start + found.index, start + found.low, start + found.high)

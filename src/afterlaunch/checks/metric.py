@@ -78,18 +78,18 @@ def _compare(
             and "threshold" not in evidence.options
         )
     )
-    rows = int(_own_rows(evidence, metric, production)[0].sum())
+    rows = int(own_rows(evidence, metric, production)[0].sum())
     estimate = partial(Estimate, "metric", kind, "", n=rows, weight=weight, primary=primary, segment=segment)
     where = "" if segment is None else f" where {evidence.roles.segment} is {segment}"
-    lacking = _lacking(evidence, metric, reference, production)
-    if lacking is not None:
-        reason, why = lacking
+    missing = lacking(evidence, metric, reference, production)
+    if missing is not None:
+        reason, why = missing
         return estimate(
             None, reason=reason, sentence=f"The {metric.word}{where} cannot be compared: {why}", action=_MORE
         )
     assert sums[0] is not None
     assert sums[1] is not None
-    change, calibrations = _contrast(evidence, metric, reference, production, sums[0], sums[1])
+    change, calibrations = contrast_of(evidence, metric, reference, production, sums[0], sums[1])
     if isinstance(change, tuple):
         reason, why = change
         return estimate(
@@ -98,7 +98,7 @@ def _compare(
     return estimate(
         change.value,
         interval=change.interval,
-        say=partial(_say, metric, change, where),
+        say=partial(say, metric, change, where),
         action=_action(metric.kind, evidence.task, where),
         method=_METHODS["macro_f1" if metric.kind == "macro_f1" else metric.scale]
         + (", joint over units" if change.correlation else ""),
@@ -109,7 +109,7 @@ def _compare(
     )
 
 
-def _lacking(
+def lacking(
     evidence: Evidence, metric: Metric, reference: MetricCounts, production: MetricCounts
 ) -> tuple[str, str] | None:
     """What is missing, as a reason code and in words; None when nothing is."""
@@ -121,7 +121,7 @@ def _lacking(
             return "no_outcomes", f"no {table} row has an outcome{_named(roles.outcome)} yet."
         if metric.sums(counts) is None:
             return "no_score", f"no {table} row has both an outcome and a score or prediction."
-        each, by_class = _own_rows(evidence, metric, counts)
+        each, by_class = own_rows(evidence, metric, counts)
         rows = int(each.sum())
         if metric.by_class and by_class is not None:
             seen = by_class[by_class > 0] if evidence.task == "multiclass" else by_class
@@ -148,7 +148,7 @@ def _lacking(
     return None
 
 
-def _own_rows(evidence: Evidence, metric: Metric, counts: MetricCounts) -> tuple[Floats, Floats | None]:
+def own_rows(evidence: Evidence, metric: Metric, counts: MetricCounts) -> tuple[Floats, Floats | None]:
     """Rows per group that a metric is computed from, and by class; those of all metrics when rows have weights."""
     classes = None if counts.class_rows is None else counts.class_rows.sum(axis=0).astype(np.float64)
     sums = metric.sums(counts)
@@ -162,7 +162,7 @@ def _own_rows(evidence: Evidence, metric: Metric, counts: MetricCounts) -> tuple
     return one.sum(axis=(1, 2)), one.sum(axis=(0, 2))
 
 
-def _contrast(
+def contrast_of(
     evidence: Evidence,
     metric: Metric,
     reference: MetricCounts,
@@ -170,7 +170,8 @@ def _contrast(
     first: Sums,
     second: Sums,
 ) -> tuple[Contrast | tuple[str, str], tuple[Calibration, Calibration] | None]:
-    size = tuple(_own_rows(evidence, metric, c)[0] for c in (reference, production))
+    """The change of a metric, or a reason and why there is none; and the calibration curves of both tables."""
+    size = tuple(own_rows(evidence, metric, c)[0] for c in (reference, production))
     rows = [float(s.sum()) for s in size]
     if metric.scale == "calibration":
         both = [
@@ -255,13 +256,14 @@ def _named(column: str | None) -> str:
     return "" if column is None else f" ({column})"
 
 
-def _say(metric: Metric, change: Contrast, where: str, effect: Effect, verdict: Verdict) -> str:
+def say(metric: Metric, change: Contrast, where: str, effect: Effect, verdict: Verdict) -> str:
+    """The change of a metric as a sentence."""
     low, high, value = effect.low, effect.high, effect.value
     verb = "rose" if value >= 0 else "fell"
     if value < 0:
         low, high, value = -high, -low, -value
-    show: Callable[[float], str] = _percent if change.relative else _plain
-    of = f"from {_plain(change.reference.value)} offline to {_plain(change.production.value)} in production"
+    show: Callable[[float], str] = percent if change.relative else plain
+    of = f"from {plain(change.reference.value)} offline to {plain(change.production.value)} in production"
     name = (
         metric.word if metric.word.isupper() or metric.word[:1].isupper() else metric.word[:1].upper() + metric.word[1:]
     )
@@ -269,11 +271,13 @@ def _say(metric: Metric, change: Contrast, where: str, effect: Effect, verdict: 
     return f"{name}{where} {verb} by {show(value)} [{show(low)}, {show(high)}]{unit or ','} {of}."
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
+    """A metric as text."""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.4g}"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A relative change as text."""
     return f"{100 * value:.1f} %"
 
 
@@ -343,7 +347,7 @@ CHECK = Check(
 def _nothing(evidence: Evidence, reference: MetricCounts, production: MetricCounts) -> Estimate:
     """What is said when no metric at all can be computed."""
     metric = METRICS[evidence.task or "binary"][0]
-    reason, why = _lacking(evidence, metric, reference, production) or ("no_score", "no row has a score.")
+    reason, why = lacking(evidence, metric, reference, production) or ("no_score", "no row has a score.")
     sentence = f"The {metric.word} cannot be compared: {why}"
     return Estimate("metric", CHECK.kind(metric.kind), "", None, reason=reason, sentence=sentence, action=_MORE)
 

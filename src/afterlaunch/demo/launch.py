@@ -45,12 +45,17 @@ class Launched:
     outcomes: pl.DataFrame
 
 
+def split(context: Context) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Calls before the launch: those to learn from, and those drawn at random for the offline test."""
+    before = context.calls.filter(pl.col("called_at") < LIVE)
+    held_out = np.random.default_rng(SEED).permutation(before.height) < round(TESTED * before.height)
+    return before.filter(~held_out), before.filter(held_out)
+
+
 def put_live(context: Context) -> Launched:
     """Train on calls before the launch, test on others of them, then score the calls that follow."""
-    before = context.calls.filter(pl.col("called_at") < LIVE)
+    learnt, offline = split(context)
     after = context.calls.filter(pl.col("called_at").is_between(LIVE, ENDS, closed="left"))
-    held_out = np.random.default_rng(SEED).permutation(before.height) < round(TESTED * before.height)
-    learnt, offline = before.filter(~held_out), before.filter(held_out)
     model = train(learnt, ROLES.features_of(learnt.columns), outcome="subscribed", positive="yes")
     # Before a call nobody knows how long it will be, nor how it ends: the log has neither column.
     log = after.drop(LENGTH, "subscribed")

@@ -57,6 +57,7 @@ class Source:
         scheme: Bucket scheme behind `bucket`; the column's own name when the user made it.
         rows: Rows of the table; a long table is read a few columns at a time.
         held: The numeric columns (and the bucket) when they are in memory already, to save a reading.
+        cells: How many values `bucket` can have.
     """
 
     frame: Frame
@@ -66,11 +67,12 @@ class Source:
     scheme: str = SCHEME
     held: pl.DataFrame | None = None
     rows: int = 0
+    cells: int = BUCKETS
 
     @property
     def groups(self) -> int:
         """Length of the bucket axis."""
-        return BUCKETS if self.bucket else 1
+        return self.cells if self.bucket else 1
 
 
 Found = tuple[NDArray[np.int64], list[Any]]
@@ -151,7 +153,7 @@ def profile_table(
     """
     known = known or {}
     columns = [c for c in columns if c in source.kinds]
-    usable = {c: b for c in columns if (b := bins.get(c)) is not None and _fits(source.kinds[c], b)}
+    usable = {c: b for c in columns if (b := bins.get(c)) is not None and fits(source.kinds[c], b)}
     schema = source.frame.collect_schema()
     values = {c: b for c, b in usable.items() if isinstance(b, CategoryBins)}
     numbers = _count_scalars(source, [c for c in columns if c not in values], usable, schema)
@@ -164,7 +166,8 @@ def profile_table(
     return Profile(scheme, rows, {name: numbers[name] for name in columns}, dict(source.kinds))
 
 
-def _fits(kind: Kind, bins: Bins) -> bool:
+def fits(kind: Kind, bins: Bins) -> bool:
+    """Whether a column of this kind can be counted in these bins."""
     return kind == "numeric" if isinstance(bins, NumericBins) else kind == "category"
 
 
@@ -391,7 +394,8 @@ def _extreme(found: Found, choose: Callable[[Iterable[float]], float]) -> float 
 # ------------------------------------------------------------------ categories
 
 
-def _text(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
+def text_of(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
+    """A column as the text that categories are counted in."""
     if isinstance(dtype, nw.Boolean):
         return nw.when(nw.col(name)).then(nw.lit("true")).when(~nw.col(name)).then(nw.lit("false"))
     return nw.col(name) if isinstance(dtype, nw.String) else nw.col(name).cast(nw.String)
@@ -399,7 +403,7 @@ def _text(name: str, dtype: nw.dtypes.DType) -> nw.Expr:
 
 def _by_value(source: Source, name: str, dtype: nw.dtypes.DType, *, bucket: bool) -> Frame:
     keys = ["value", source.bucket] if bucket and source.bucket else ["value"]
-    columns = [_text(name, dtype).alias("value")]
+    columns = [text_of(name, dtype).alias("value")]
     if len(keys) == 2:
         columns.append(nw.col(keys[1]))
     frame = source.frame.select(*columns).filter(~nw.col("value").is_null())

@@ -186,7 +186,7 @@ def count_columns(tables: Tables, progress: Progress | None = None) -> tuple[Pro
     columns = compared(tables)
     numeric = [c for c in columns if tables.reference.kinds[c] == "numeric"]
     say("sampling the reference")
-    old, new = _source(tables.reference, tables), _source(tables.production, tables)
+    old, new = source_of(tables.reference, tables), source_of(tables.production, tables)
     (drawn, held), frozen = _both(tables, lambda: _numbers(tables, numeric), lambda: freeze_categories(old, columns))
     say("counting the reference")
     reference, cells = _both(
@@ -201,6 +201,15 @@ def count_columns(tables: Tables, progress: Progress | None = None) -> tuple[Pro
         replace(reference, kinds={c: tables.reference.kinds[c] for c in columns}),
         replace(production, kinds={c: k for c, k in tables.production.kinds.items() if c != tables.bucket}),
     )
+
+
+def count_reference(tables: Tables, columns: Sequence[str]) -> Profile:
+    """Freeze the bins of the reference, and count it."""
+    numeric = [c for c in columns if tables.reference.kinds[c] == "numeric"]
+    source = source_of(tables.reference, tables)
+    (drawn, held), frozen = _both(tables, lambda: _numbers(tables, numeric), lambda: freeze_categories(source, columns))
+    profile = profile_reference(replace(source, held=held), drawn, columns, frozen)
+    return replace(profile, kinds={c: tables.reference.kinds[c] for c in columns})
 
 
 def _both(tables: Tables, first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
@@ -224,7 +233,9 @@ def _numbers(tables: Tables, numeric: Sequence[str]) -> tuple[pl.DataFrame, pl.D
     return held[drawn_rows(held.height, BIN_ROWS, SEED)], held
 
 
-def _source(table: Table, tables: Tables) -> Source:
+def source_of(table: Table, tables: Tables) -> Source:
+    """A table as the counter sees it."""
+
     def fetch(frames: Sequence[Any]) -> list[pl.DataFrame]:
         return fetch_all(frames, table)
 
@@ -233,13 +244,15 @@ def _source(table: Table, tables: Tables) -> Source:
 
 def draw_samples(tables: Tables, most: int = SAMPLE_ROWS) -> tuple[Sample, Sample]:
     """Bounded samples of both tables with every column that a check can use."""
+    return sample_of(tables, tables.reference, most), sample_of(tables, tables.production, most)
+
+
+def sample_of(tables: Tables, table: Table, most: int = SAMPLE_ROWS) -> Sample:
+    """A bounded sample of one table with every column that a check can use."""
     from afterlaunch.checks import Sample
 
-    out = []
-    for table in (tables.reference, tables.production):
-        columns = [c for c in table.columns if table.kinds[c] != "other" or c == tables.roles.embedding]
-        out.append(Sample(sample(table, columns, most, SEED), table.rows(), SEED))
-    return out[0], out[1]
+    columns = [c for c in table.columns if table.kinds[c] != "other" or c == tables.roles.embedding]
+    return Sample(sample(table, columns, most, SEED), table.rows(), SEED)
 
 
 def review(

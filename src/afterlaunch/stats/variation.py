@@ -30,6 +30,9 @@ Distance = Literal["psi", "ks", "wasserstein", "linf"]
 FEWEST_WINDOWS = 8
 """Fewest windows of the history from which a variance between windows is taken."""
 
+MOST_LAGS = 14
+"""Windows over which dependence between neighbours is taken into account: two weeks of days."""
+
 NOISE_DRAWS = 400
 """Draws of pure sampling noise behind the expected distance of two samples of one distribution."""
 
@@ -62,6 +65,23 @@ class Normal:
         filled = self.counts.sum(axis=1) > 0
         return int(filled.sum()) - int(np.unique(self.phase[filled]).size)
 
+    @property
+    def rows(self) -> float:
+        """Rows of a window that has any."""
+        return float(self.counts.sum() / max(int((self.counts.sum(axis=1) > 0).sum()), 1))
+
+    def filled(self, length: int) -> int:
+        """How many of so many windows have rows, as in the history."""
+        share = float((self.counts.sum(axis=1) > 0).mean()) if len(self.counts) else 1.0
+        return max(round(length * share), 1)
+
+    def together(self, length: int) -> Normal:
+        """The history cut into blocks of so many windows, from its end, in one phase; dependence stays inside them."""
+        number = self.counts.shape[0] // length
+        last = self.counts[self.counts.shape[0] - number * length :]
+        blocks = last.reshape(number, length, self.counts.shape[1]).sum(axis=1)
+        return Normal(blocks, self.whole, np.zeros(number, dtype=np.int64))
+
     def grouped(self, groups: NDArray[np.intp]) -> Normal:
         """Merge bins: bin j goes to group groups[j]."""
         return Normal(merged(self.counts, groups), merged(self.whole[None, :], groups)[0], self.phase)
@@ -93,16 +113,26 @@ class Followed:
     Attributes:
         value: Estimates, shape (L,); NaN for looks without rows.
         raw: The plain distances, shape (L,).
-        se: Standard errors of the estimates far from zero, shape (L,).
-        df: Degrees of freedom behind each, shape (L,).
+        expected: What a normal window is expected to show, on the scale on which it adds up, shape (L,).
+        se: Standard errors of the plain distances far from zero, shape (L,).
+        se_high: The same where the distance itself may be chance: not less than that of a normal window.
+        wobble: Variance of what normal windows show, on the scale on which it adds up, shape (L,).
+        df: Degrees of freedom behind `se`, shape (L,).
+        df_wobble: Degrees of freedom behind `wobble`, shape (L,).
         quadratic: Whether the distance is quadratic in a small change, as PSI is.
+        most: Largest value that the distance can have.
     """
 
     value: Floats
     raw: Floats
+    expected: Floats
     se: Floats
+    se_high: Floats
+    wobble: Floats
     df: Floats
+    df_wobble: Floats
     quadratic: bool
+    most: float = math.inf
 
     def ends(self, alpha_low: Floats, alpha_high: Floats) -> tuple[Floats, Floats]:
         """Ends of the interval of each look at the given one-sided errors; never below zero.
@@ -111,15 +141,31 @@ class Followed:
             alpha_low: Those of the low ends, shape (L,).
             alpha_high: Those of the high ends, shape (L,).
         """
-        low = self.value - quantile(alpha_low, self.df) * self.se
-        above = quantile(alpha_high, self.df) * self.se
+        raw = np.maximum(self.raw, 1e-100)
+        wobble = self.wobble if self.quadratic else self.wobble / (4 * raw**2)
+        total = self.se**2 + wobble
+        # Satterthwaite (1946): degrees of freedom of a sum of variances.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            part = np.where(total > 0, wobble / total, 0.0)
+            df = 1 / ((1 - part) ** 2 / self.df + part**2 / self.df_wobble)
         if self.quadratic:
-            # The root of a quadratic distance has a standard error that does not depend on the distance.
-            high = (np.sqrt(self.value) + above / (2 * np.sqrt(np.maximum(self.raw, 1e-300)))) ** 2
+            # At a distance theta the variance is that of a normal window and a part that grows with theta; an end is
+            # the theta at which such a distance is as unlikely as asked for (a score interval).
+            rest, grows = self.raw - self.expected, self.se**2 / raw
+
+            def end(t: Floats) -> Floats:
+                root = np.sqrt(np.maximum((t * grows / 2) ** 2 + grows * rest + wobble, 0.0))
+                out: Floats = rest + t**2 * grows / 2 + t * root
+                return out
+
+            low, high = end(-quantile(alpha_low, df)), end(quantile(alpha_high, df))
         else:
+            # The expected part is taken off the squares, so that the plain distance keeps its standard error.
+            under = quantile(alpha_low, df) * np.sqrt(total)
+            low = np.sqrt(np.maximum(np.maximum(self.raw - under, 0.0) ** 2 - self.expected, 0.0))
             # What chance adds to a distance is less, the further it is from zero: `ok` does not count on it.
-            high = self.raw + above
-        return np.minimum(np.maximum(low, 0.0), self.value), np.maximum(high, self.value)
+            high = self.raw + quantile(alpha_high, self.df) * self.se_high
+        return np.minimum(np.maximum(low, 0.0), self.value), np.maximum(np.minimum(high, self.most), self.value)
 
 
 def quantile(alpha: Floats, df: Floats) -> Floats:
@@ -182,26 +228,49 @@ def distances(kind: Distance, normal: Normal, looks: Looks, spacing: Floats | No
     base, m = _base(normal, looks.phase)
     raw, toward, away = _measure(kind, base, looks.counts, spacing)
     power = 1 if kind == "psi" else 2
-    noise = _noise(kind, normal, spacing)
-    shock = _excess(kind, normal, spacing, noise, power) if normal.known else 0.0
+    noise, spread = _noise(kind, normal, spacing)
     with np.errstate(divide="ignore", invalid="ignore"):
-        expected = np.maximum(noise * (1 / n + 1 / m) + shock / looks.length, 0.0)
-        value = np.maximum(raw**power - expected, 0.0) ** (1 / power)
-    q = _shares(looks.counts)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own = _spread_of(toward, q) / n
+        sampling = 1 / n + 1 / m
+        own = _spread_of(toward, _shares(looks.counts)) / n
         other = _spread_of(away, _shares(base)) / m
-        if kind == "psi":
-            own = own + 2 * noise * (1 / n + 1 / m) ** 2  # of a chi-square with `noise` degrees of freedom
-    df = np.full(n.shape, math.inf)
+        wobble = spread * sampling**2
+    shock, df, df_wobble = np.zeros_like(n), np.full(n.shape, math.inf), np.full(n.shape, math.inf)
     if normal.known:
-        between, within, carried = _between(normal, toward, looks.length)
-        own = own + np.maximum(between - within + carried, 0.0) / looks.length
-        reference, _, echo = _between(normal, away, np.full_like(looks.length, max(len(normal.phase), 1)))
+        for length in np.unique(looks.length):
+            mine, filled = looks.length == length, normal.filled(int(length))
+            blocks, size = _blocks(normal, int(length))
+            extra, varied = _excess(kind, blocks, spacing, noise, power)
+            shock[mine] = extra * size / length
+            wobble[mine] = np.maximum(wobble[mine], varied * (size / length) ** 2)
+            between, within, freedom = _together(normal, toward[mine], int(length))
+            # What windows add may be a shock of its own size, or multiply the variance that rows have: the larger is
+            # taken. The gradient of PSI is steep where production has few rows; for it only the latter makes sense.
+            times = np.divide(between, within, out=np.ones_like(within), where=within > 0)
+            multiplied = own[mine] * (1 + np.maximum(times - 1, 0.0) * n[mine] / filled / normal.rows)
+            added = own[mine] + np.maximum(between - within, 0.0) / filled
+            own[mine] = multiplied if kind == "psi" else np.maximum(multiplied, added)
+            df[mine] = freedom
+            df_wobble[mine] = np.minimum(freedom, blocks.df)
+        reference, _, echo, _ = _between(normal, away, len(normal.phase))
         other = (reference + echo) / _windows(normal, looks.phase)
-        df = np.where(looks.length > 1, normal.df / 2, float(normal.df))
-    value = np.where((n > 0) & (m > 0), value, np.nan)
-    return Followed(value, raw, np.sqrt(np.where(np.isnan(value), 0.0, own + other)), df, kind == "psi")
+    with np.errstate(invalid="ignore"):
+        expected = np.maximum(noise * sampling + shock, 0.0)
+        value = np.maximum(raw**power - expected, 0.0) ** (1 / power)
+    some = (n > 0) & (m > 0)
+    value = np.where(some, value, np.nan)
+    se, expected, wobble = (np.where(some, x, 0.0) for x in (np.sqrt(own + other), expected, wobble))
+    # Where changes of both signs cancel by chance, so does the variance along their direction.
+    se_high = np.maximum(se, np.sqrt(expected)) if kind == "wasserstein" else se
+    most = 1.0 if kind in {"ks", "linf"} else math.inf
+    return Followed(value, raw, expected, se, se_high, wobble, df, df_wobble, kind == "psi", most)
+
+
+def _blocks(normal: Normal, length: int) -> tuple[Normal, int]:
+    """The longest blocks of the history, if there are enough, that make up `length` windows, and their size."""
+    for size in range(length, 1, -1):
+        if length % size == 0 and (blocks := normal.together(size)).known:
+            return blocks, size
+    return normal, 1
 
 
 def _shares(counts: Ints) -> Floats:
@@ -247,35 +316,46 @@ def _measure(kind: Distance, base: Ints, counts: Ints, spacing: Floats | None) -
     if kind == "linf":
         top = np.argmax(np.abs(change), axis=1)
         toward = np.zeros_like(change)
-        toward[rows, top] = np.sign(change[rows, top])
+        toward[rows, top] = _side(change[rows, top])
         return np.abs(change[rows, top]), toward, -toward
     below = np.cumsum(change, axis=1)[:, :-1]
     if kind == "ks":
         top = np.argmax(np.abs(below), axis=1) if below.shape[1] else np.zeros(len(rows), dtype=np.intp)
         at = below[rows, top] if below.shape[1] else np.zeros(len(rows))
-        toward = np.where(np.arange(change.shape[1])[None, :] <= top[:, None], np.sign(at)[:, None], 0.0)
+        toward = np.where(np.arange(change.shape[1])[None, :] <= top[:, None], _side(at)[:, None], 0.0)
         return np.abs(at), toward, -toward
     assert spacing is not None
-    signed = spacing * np.sign(below)
+    signed = spacing * _side(below)
     toward = np.zeros_like(change)
     toward[:, :-1] = np.cumsum(signed[:, ::-1], axis=1)[:, ::-1]
     return (spacing * np.abs(below)).sum(axis=1), toward, -toward
 
 
-def _noise(kind: Distance, normal: Normal, spacing: Floats | None) -> float:
-    """Expected plain distance (or its square) of two samples of the reference's distribution, times 1 / (1/n + 1/m)."""
+def _side(change: Floats) -> Floats:
+    """1 or -1; a change of nothing has a direction too, or it would have no variance."""
+    out: Floats = np.where(change < 0, -1.0, 1.0)
+    return out
+
+
+def _noise(kind: Distance, normal: Normal, spacing: Floats | None) -> tuple[float, float]:
+    """Mean and variance of the plain distance (or its square) of two samples of the reference's distribution.
+
+    Over 1/n + 1/m, and over its square.
+    """
     p = normal.whole / max(int(normal.whole.sum()), 1)
     if kind == "psi":
-        return float(max(np.count_nonzero(p) - 1, 0))
+        k = float(max(int(np.count_nonzero(p)) - 1, 0))
+        return k, 2 * k
     e = np.random.default_rng(0).normal(size=(NOISE_DRAWS, p.size)) * np.sqrt(p)
     z = e - p * e.sum(axis=1, keepdims=True)
-    if kind == "linf":
-        return float((np.abs(z).max(axis=1) ** 2).mean())
     below = np.abs(np.cumsum(z, axis=1)[:, :-1])
-    if below.shape[1] == 0:
-        return 0.0
-    plain: Any = below.max(axis=1) if kind == "ks" else below @ _given(spacing)
-    return float(np.mean(plain**2))
+    if kind == "linf":
+        plain: Any = np.abs(z).max(axis=1)
+    elif below.shape[1] == 0:
+        return 0.0, 0.0
+    else:
+        plain = below.max(axis=1) if kind == "ks" else below @ _given(spacing)
+    return float(np.mean(plain**2)), float(np.var(plain**2))
 
 
 def _given(spacing: Floats | None) -> Floats:
@@ -283,8 +363,11 @@ def _given(spacing: Floats | None) -> Floats:
     return spacing
 
 
-def _excess(kind: Distance, normal: Normal, spacing: Floats | None, noise: float, power: int) -> float:
-    """What windows of the history differ by from the rest of it, beyond sampling, on the scale on which it adds up."""
+def _excess(kind: Distance, normal: Normal, spacing: Floats | None, noise: float, power: int) -> tuple[float, float]:
+    """What windows of the history differ by from the rest of it, on the scale on which it adds up.
+
+    Returns its mean beyond sampling, and its variance.
+    """
     n = normal.counts.sum(axis=1)
     keep = n > 0
     counts, phase, n = normal.counts[keep], normal.phase[keep], n[keep]
@@ -293,16 +376,33 @@ def _excess(kind: Distance, normal: Normal, spacing: Floats | None, noise: float
     m = rest.sum(axis=1)
     use = m > 0
     if use.sum() < 2:
-        return 0.0
+        return 0.0, 0.0
     raw, _, _ = _measure(kind, rest[use], counts[use], spacing)
-    return float((raw**power - noise * (1 / n[use] + 1 / m[use])).mean())
+    found = raw**power
+    return float((found - noise * (1 / n[use] + 1 / m[use])).mean()), float(found.var(ddof=1))
 
 
-def _between(normal: Normal, direction: Floats, length: Ints) -> tuple[Floats, Floats, Floats]:
-    """Variance of a projection between windows of the history, and two parts of it, each of shape (L,).
+def _together(normal: Normal, direction: Floats, length: int) -> tuple[Floats, Floats, Floats]:
+    """As `_between`, what neighbours have in common included, for the mean of `length` windows times their number.
 
-    The parts are what their rows explain, and what neighbouring windows have in common, which looks at
-    several windows do not average out.
+    Blocks show more of it where they are the weeks in which it lies; the larger is taken.
+    """
+    between, within, carried, df = _between(normal, direction, normal.filled(length))
+    between = between + carried
+    blocks, size = _blocks(normal, length)
+    if size > 1:
+        whole, _, _, _ = _between(blocks, direction, 1)
+        between = np.maximum(between, whole * normal.filled(size))
+    return between, within, df
+
+
+def _between(normal: Normal, direction: Floats, length: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Variance of a projection between windows, and what belongs to it, each of shape (L,).
+
+    That is: what the rows of a window explain of it; what neighbouring windows have in common, which a mean of
+    `length` windows does not average out; and degrees of freedom. A variance has fewer of them, the more windows
+    are correlated, by the sum of squared correlations (Bartlett 1946; by chance each is 1 / R), and one that adds
+    covariances has 1 / sum of squared weights times as many as there are windows (Priestley 1981, 6.2.3).
     """
     keep = normal.counts.sum(axis=1) > 0
     shares, phase, n = _shares(normal.counts[keep]), normal.phase[keep], normal.counts[keep].sum(axis=1)
@@ -310,15 +410,22 @@ def _between(normal: Normal, direction: Floats, length: Ints) -> tuple[Floats, F
     for f in np.unique(phase):
         centred[phase == f] -= shares[phase == f].mean(axis=0)
     off = centred @ direction.T  # (R, L)
-    between = (off**2).sum(axis=0) / normal.df
+    size, df = len(n), normal.df
+    between = np.einsum("rl,rl->l", off, off) / df
     square = (shares @ (direction.T**2)) - (shares @ direction.T) ** 2
     within = (np.maximum(square, 0.0) / n[:, None]).mean(axis=0)
-    carried = np.zeros_like(between)
-    most = min(int(length.max(initial=1)) - 1, len(n) // 4)
-    for lag in range(1, most + 1):
-        gamma = (off[lag:] * off[:-lag]).sum(axis=0) / normal.df
-        carried += np.where(length > lag, 2 * (1 - lag / length) * gamma, 0.0)
-    return between, within, np.maximum(carried, 0.0)
+    alike, carried, weights = np.zeros_like(between), np.zeros_like(between), 1.0
+    varies = between > 1e-9 * np.maximum(within, 1e-12)
+    for lag in range(1, min(size // 4, MOST_LAGS) + 1):
+        gamma = np.einsum("rl,rl->l", off[lag:], off[:-lag]) / df
+        alike += np.divide(gamma, between, out=np.zeros_like(gamma), where=varies) ** 2 - 1 / size
+        if lag < length:
+            carried += 2 * (1 - lag / length) * gamma
+            weights += 2 * (1 - lag / length) ** 2
+    carried = np.where(varies, np.maximum(carried, 0.0), 0.0)
+    part = np.divide(carried, between + carried, out=np.zeros_like(carried), where=varies)
+    own = (1 + 2 * np.maximum(alike, 0.0)) / df
+    return between, within, carried, 1 / ((1 - part) * own + part * np.maximum(own, weights / size))
 
 
 # ------------------------------------------------------------------ shares
@@ -333,14 +440,14 @@ class FollowedShare:
         before: Share in the reference that it is held against, shape (L,).
         rows: Rows of each look over their design effect, shape (L,).
         reference: (one-sided errors of the low and of the high ends, each of shape (L,)) -> ends of `before`.
-        df: Degrees of freedom of the design effect.
+        df: Degrees of freedom of the design effect, shape (L,).
     """
 
     now: Floats
     before: Floats
     rows: Floats
     reference: Callable[[Floats, Floats], tuple[Floats, Floats]]
-    df: float
+    df: Floats
 
     @property
     def value(self) -> Floats:
@@ -359,7 +466,9 @@ class FollowedShare:
         )
 
 
-def share_ends(share: Floats, rows: Floats, alpha_low: Floats, alpha_high: Floats, df: float) -> tuple[Floats, Floats]:
+def share_ends(
+    share: Floats, rows: Floats, alpha_low: Floats, alpha_high: Floats, df: Floats | float
+) -> tuple[Floats, Floats]:
     """Both ends of many shares at once; the interval of `intervals.share`.
 
     Args:
@@ -367,7 +476,7 @@ def share_ends(share: Floats, rows: Floats, alpha_low: Floats, alpha_high: Float
         rows: Rows behind them over their design effect, shape (L,).
         alpha_low: One-sided errors of the low ends, shape (L,).
         alpha_high: Those of the high ends, shape (L,).
-        df: Degrees of freedom of the design effect.
+        df: Degrees of freedom of the design effect, of each or of all.
 
     Source:
         As `intervals.share`.
@@ -379,12 +488,9 @@ def share_ends(share: Floats, rows: Floats, alpha_low: Floats, alpha_high: Float
     """
 
     def end(alpha: Floats, upper: bool) -> Floats:
-        shrink = np.ones_like(alpha)
-        if math.isfinite(df):
-            z = -special.ndtri(alpha)
-            shrink = np.where(
-                alpha < 0.5, (quantile(alpha, np.full_like(alpha, df)) / np.where(z > 0, z, 1.0)) ** 2, 1.0
-            )
+        z = -special.ndtri(alpha)
+        t = quantile(alpha, np.broadcast_to(np.asarray(df, dtype=np.float64), alpha.shape))
+        shrink = np.where(alpha < 0.5, (t / np.where(z > 0, z, 1.0)) ** 2, 1.0)
         n = np.maximum(rows, 1e-9) / shrink
         half = np.where(np.minimum(share, 1 - share) * n >= EXACT_BELOW, 0.5, 0.0)
         hits, misses = share * n, (1 - share) * n
@@ -477,11 +583,14 @@ def shares(normal: Normal, looks: Looks, expected: Expected | None = None) -> Fo
     base, m = _base(normal, looks.phase)
     now = np.where(n > 0, looks.counts[:, 1] / np.maximum(n, 1), np.nan)
     before = np.where(m > 0, base[:, 1] / np.maximum(m, 1), np.nan)
-    icc, echo, df = _intraclass(normal)
-    common = icc * (1 + echo * (looks.length > 1))
-    rows = n / (1 + common * np.maximum(n / looks.length - 1, 0.0))
-    per_window = m / _windows(normal, looks.phase) if normal.known else np.ones_like(m)
-    behind = m / (1 + icc * np.maximum(per_window - 1, 0.0))
+    rows, behind, df = n.copy(), m.copy(), np.full(n.shape, math.inf)
+    if normal.known:
+        for length in np.unique(looks.length):
+            mine = looks.length == length
+            icc, freedom = _intraclass(normal, int(length))
+            rows[mine] = n[mine] / (1 + icc * np.maximum(n[mine] / normal.filled(int(length)) - 1, 0.0))
+            behind[mine] = m[mine] / (1 + icc * np.maximum((m / _windows(normal, looks.phase))[mine] - 1, 0.0))
+            df[mine] = freedom
 
     def reference(alpha_low: Floats, alpha_high: Floats) -> tuple[Floats, Floats]:
         return share_ends(np.nan_to_num(before), behind, alpha_low, alpha_high, df)
@@ -523,21 +632,67 @@ def variance_along(normal: Normal, direction: Floats, counts: Ints) -> Floats:
     each = np.tile(direction, (counts.shape[0], 1))
     own = _spread_of(each, _shares(counts)) / np.maximum(counts.sum(axis=1), 1)
     if normal.known:
-        between, within, _ = _between(normal, direction[None, :], np.ones(1, dtype=np.int64))
+        between, within, _, _ = _between(normal, direction[None, :], 1)
         own = own + max(float(between[0] - within[0]), 0.0)
     floor = max(float(np.median(own[own > 0])) * 1e-3, 1e-12) if (own > 0).any() else 1e-12
     out: Floats = np.maximum(own, floor)
     return out
 
 
-def _intraclass(normal: Normal) -> tuple[float, float, float]:
-    """Correlation of rows of one window by what varies between windows, how much neighbours share, and its df."""
-    if not normal.known:
-        return 0.0, 0.0, math.inf
+def _intraclass(normal: Normal, length: int = 1) -> tuple[float, float]:
+    """Correlation of rows of one window, raised by what `length` windows have in common, and degrees of freedom."""
     direction = np.array([[0.0, 1.0]])
-    between, within, carried = (float(v[0]) for v in _between(normal, direction, np.array([7])))
-    p = float(normal.whole[1] / max(int(normal.whole.sum()), 1))
-    if p * (1 - p) <= 0:
-        return 0.0, 0.0, math.inf
-    shock = max(between - within, 0.0)
-    return shock / (p * (1 - p)), carried / shock if shock > 0 else 0.0, float(normal.df)
+    between, within, df = (float(v[0]) for v in _together(normal, direction, length))
+    share = float(normal.counts[:, 1].sum() / max(int(normal.counts.sum()), 1))
+    if share * (1 - share) <= 0:
+        return 0.0, math.inf
+    return max(between - within, 0.0) / (share * (1 - share)), df
+
+
+def alone(counts: Ints) -> Ints:
+    """Rows of each window in bins that no other window has rows in, shape (R,).
+
+    What a window holds that all the others lack is what a new window may be expected to hold that they lack.
+
+    Args:
+        counts: Rows per window and bin, shape (R, K).
+
+    Example:
+        >>> alone(np.array([[5, 1, 0], [4, 0, 2], [6, 0, 0]])).tolist()
+        [1, 2, 0]
+    """
+    filled = counts > 0
+    out: Ints = np.where(filled & (filled.sum(axis=0) == 1), counts, 0).sum(axis=1)
+    return out
+
+
+def outermost(counts: Ints) -> Ints:
+    """Rows of each window in the first or the last bin that any window has rows in, whichever has fewer, shape (R,).
+
+    Whether extreme values come in the same windows shows in how these rows are spread over them.
+
+    Args:
+        counts: Rows per window and bin, shape (R, K).
+
+    Example:
+        >>> outermost(np.array([[0, 1, 5, 0], [0, 0, 4, 2]])).tolist()
+        [1, 0]
+    """
+    total = counts.sum(axis=0)
+    filled = np.flatnonzero(total)
+    if filled.size == 0:
+        return np.zeros(len(counts), dtype=np.int64)
+    return counts[:, min(filled[0], filled[-1], key=lambda j: int(total[j]))]
+
+
+def effective(normal: Normal, rows: int) -> int:
+    """How many independent rows say as much as the rows of the history, by their design effect.
+
+    Args:
+        normal: Windows of the reference; bin 0 holds the rows without, bin 1 those with the property.
+        rows: Rows of the whole reference.
+    """
+    if not normal.known:
+        return rows
+    icc, _ = _intraclass(normal)
+    return max(round(rows / (1 + icc * max(normal.rows - 1, 0.0))), 2)

@@ -6,6 +6,7 @@ sentence. `fetch` brings small results into memory, `sample` a bounded number of
 tables that contradict their roles.
 """
 
+from afterlaunch.tables.calendar import Every, parse_every
 from afterlaunch.tables.frames import as_pandas
 from afterlaunch.tables.joining import JoinInfo, join_outcomes
 from afterlaunch.tables.opening import open_table
@@ -17,16 +18,20 @@ from afterlaunch.tables.rules import (
     require_same_clock,
     require_unique,
 )
-from afterlaunch.tables.sampling import drawn_rows, sample, with_row_number
+from afterlaunch.tables.sampling import drawn_rows, sample, sample_by, with_row_number
 from afterlaunch.tables.table import Table, as_text, collecting, fetch, fetch_all, free_name, missing
+from afterlaunch.tables.windows import Cut, cut
 
 __all__ = [
+    "Cut",
+    "Every",
     "JoinInfo",
     "Table",
     "align_kinds",
     "as_pandas",
     "as_text",
     "collecting",
+    "cut",
     "drawn_rows",
     "fetch",
     "fetch_all",
@@ -34,11 +39,13 @@ __all__ = [
     "join_outcomes",
     "missing",
     "open_table",
+    "parse_every",
     "require_kinds",
     "require_probability",
     "require_roles",
     "require_same_clock",
     "require_unique",
     "sample",
+    "sample_by",
     "with_row_number",
 ]

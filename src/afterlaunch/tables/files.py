@@ -81,6 +81,27 @@ def is_url(source: str | Path) -> bool:
     return isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None
 
 
+def local_files(source: object) -> list[Path] | None:
+    """The files of a path, a glob, a folder or a list of these; None for anything else.
+
+    Folders whose names hold columns (day=2026-01-01) count as anything else: their files alone lack those columns.
+
+    Args:
+        source: What was given as a table.
+
+    Example:
+        >>> local_files("s3://logs/*.parquet") is None, local_files({"a": [1]}) is None
+        (True, True)
+    """
+    given = [source] if isinstance(source, (str, Path)) else source
+    if not isinstance(given, (list, tuple)) or not given or not all(isinstance(s, (str, Path)) for s in given):
+        return None
+    if any(is_url(s) for s in given):
+        return None
+    found = [_expand(one) for one in given]
+    return None if any(columns for _, columns in found) else [file for files, _ in found for file in files]
+
+
 def _expand(source: str | Path) -> tuple[list[Path], bool]:
     """The files of a path, a glob or a folder, and whether folder names hold columns (day=2026-01-01)."""
     text = str(source)

@@ -96,6 +96,40 @@ def sample(table: Table, columns: Sequence[str], most: int, seed: int) -> pl.Dat
     return pl.concat(parts, how="horizontal") if len(parts) > 1 else parts[0]
 
 
+def sample_by(table: Table, columns: Sequence[str], group: str, quota: int, seed: int) -> pl.DataFrame:
+    """Draw rows of every group: uniform within it, without replacement, in the table's order.
+
+    A local table is asked for the group of every row and then for the drawn rows. On an engine the
+    rows are drawn over all groups together instead, so that none but those drawn are brought.
+
+    Args:
+        table: Any table.
+        columns: Which columns; the group is among them or is added.
+        group: Integer column; rows without a value belong to no group and are not drawn.
+        quota: Most rows of a group.
+        seed: Seed of the draw.
+
+    Example:
+        >>> from afterlaunch.tables import open_table
+        >>> table = open_table(pl.DataFrame({"g": [0] * 90 + [1] * 10}), name="log")
+        >>> sample_by(table, ["g"], "g", 5, seed=1)["g"].to_list()
+        [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    """
+    columns = list(dict.fromkeys([*columns, group]))
+    if table.engine != "polars":
+        found = fetch(table.frame.select(nw.col(group).n_unique().alias("n")), table)
+        return sample(table, columns, quota * max(int(found.item()), 1), seed).drop_nulls(group)
+    codes = fetch(table.frame.select(group), table)[group]
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(codes))
+    known = codes.gather(shuffled)
+    place = pl.DataFrame({"row": shuffled, "group": known}).filter(pl.col("group").is_not_null())
+    wanted = place.group_by("group", maintain_order=True).head(quota)["row"].sort().to_numpy().astype(np.int64)
+    many = max(1, CELLS // max(len(codes), 1))
+    parts = [_draw(table, columns[i : i + many], wanted) for i in range(0, len(columns), many)]
+    return pl.concat(parts, how="horizontal") if len(parts) > 1 else parts[0]
+
+
 def drawn_rows(total: int, most: int, seed: int) -> Numbers:
     """Which rows `sample` draws from a table.
 
