@@ -270,7 +270,7 @@ def _span(bins: NumericBins, members: Ints) -> str:
     first, last = int(members[0]), int(members[-1])
     low = bins.edges[first - 1] if first > 0 else None
     high = bins.edges[last] if last < len(bins.edges) else None
-    if bins.discrete and low is not None and high is not None and high == np.nextafter(low, np.inf):
+    if bins.discrete and low is not None and high is not None and high == math.nextafter(low, math.inf):
         return number(high)
     if low is None:
         return f"≤ {number(high)}" if high is not None else "all"

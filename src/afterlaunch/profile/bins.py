@@ -52,7 +52,8 @@ def numeric_bins(values: ArrayLike) -> NumericBins | None:
     distinct = x[np.concatenate([[True], x[1:] != x[:-1]])]
     discrete = bool(distinct.size <= len(LEVELS))
     if discrete:
-        edges = np.concatenate([distinct, np.nextafter(distinct, -np.inf)])
+        with np.errstate(over="ignore", under="ignore"):
+            edges = np.concatenate([distinct, np.nextafter(distinct, -np.inf)])
     else:
         at = np.minimum((np.ceil(np.array(LEVELS) * x.size) - 1).clip(0).astype(np.int64), x.size - 1)
         # Midway to the next value, so that a small move of rounded values is not a move of whole atoms.

@@ -7,6 +7,7 @@ every edge, and one histogram over (window, segment, bin) counts them all, in wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -227,7 +228,7 @@ def _histogram(
 def _count_numbers(column: pl.Series, bins: NumericBins, cell: NDArray[np.int32], cells: int, step: int) -> Counted:
     """Every count of a number is one of rows up to a point: edges, and the ends of the reference and of all numbers."""
     edges = np.array(bins.edges)
-    below, most = np.nextafter(bins.low, -np.inf), np.finfo(np.float64).max
+    below, most = math.nextafter(bins.low, -math.inf), np.finfo(np.float64).max
     points = np.unique(np.concatenate([edges, [below, bins.high, -np.inf, most, np.inf]]))
     read = _slicer(column)
     ends = column.min(), column.max()
