@@ -69,7 +69,12 @@ def episodes_of(
 
     def close(first: int, last: int, look: int, *, still: bool) -> None:
         last = max(last, first)
-        out.append(Episode(first, last, still, look, change(first, last) if change is not None else None))
+        begun = change(first, last) if change is not None else None
+        after = out[-1].last + 1 if out else 0
+        if begun is not None and begun.low < after:
+            # What began within the episode before is not the beginning of this one.
+            begun = Change(max(begun.window, after), after, max(begun.high, after))
+        out.append(Episode(first, last, still, look, begun))
 
     first, look, calm = -1, -1, 0
     for w in range(size):

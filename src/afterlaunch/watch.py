@@ -159,6 +159,9 @@ class Budget:
 DAYS = {"d": 1.0, "w": 7.0, "m": 30.0, "mo": 30.0, "q": 91.0, "y": 365.0}
 """Days of the units that a budget is given in."""
 
+TOGETHER = 7
+"""Windows that are also looked at together: what is too small for one window shows in a week of them."""
+
 MOST_ALPHA = 0.05
 """Largest error rate of a single look, however large the budget."""
 
@@ -256,6 +259,12 @@ def alphas(course: Course, monthly: float) -> Floats:
     return np.minimum(out, MOST_ALPHA)
 
 
+def shown_looks(course: Course) -> frozenset[int]:
+    """Looks that stand for their windows: those at one window, or all where a course has no such look."""
+    single = frozenset(i for i, look in enumerate(course.looks) if look.length == 1)
+    return single or frozenset(range(len(course.looks)))
+
+
 def days_of(windows: Sequence[Window]) -> float:
     """Days that windows span; a window of rows counts as one."""
     if not windows:
@@ -308,11 +317,13 @@ def _see(course: Course, margin: float, monthly: float, alpha: float, counts: bo
         verdicts.append(Verdict.UNDECIDED if verdict is Verdict.ALARM and not course.may_alarm else verdict)
     alarms: dict[int, int] = {}
     inside: list[bool | None] = [None] * len(course.windows)
+    shown = shown_looks(course)
     for i, (look, seen) in enumerate(zip(course.looks, verdicts, strict=True)):
         if seen is Verdict.ALARM:
             alarms[look.last] = i
-        if seen is not None and look.length == 1:
-            inside[look.last] = not _beyond(float(course.value[i]), margin, direction)
+        if seen is not None and i in shown:
+            for w in range(look.first, look.last + 1):
+                inside[w] = not _beyond(float(course.value[i]), margin, direction)
     episodes = episodes_of(alarms, inside, course.change)
     return _Seen(course, margin, each, low, high, tuple(verdicts), episodes, alpha, counts)
 
@@ -453,7 +464,7 @@ def _finding(
 def _lines(s: _Seen) -> Json | None:
     """The course as a chart: its single windows, with their intervals."""
     c = s.course
-    shown = [i for i, look in enumerate(c.looks) if look.length == 1 and math.isfinite(c.value[i])]
+    shown = [i for i in sorted(shown_looks(c)) if math.isfinite(c.value[i])]
     if len(shown) < 2:
         return None
     return {
@@ -486,20 +497,22 @@ def _timeline(seen: Sequence[_Seen], leads: set[int], budget: Budget) -> Json | 
     if not windows:
         return None
     rows = []
-    for i in sorted(leads, key=lambda i: (-sum(e.last - e.start + 1 for e in seen[i].episodes), i)):
+    counting = [i for i in leads if seen[i].counts] or list(leads)
+    for i in sorted(counting, key=lambda i: (-sum(e.last - e.start + 1 for e in seen[i].episodes), i)):
         s = seen[i]
         c = s.course
         verdicts: list[str | None] = [None] * len(windows)
         values: list[float | None] = [None] * len(windows)
-        for j, look in enumerate(c.looks):
-            if look.length == 1 and (verdict := s.verdicts[j]) is not None:
-                verdicts[look.last], values[look.last] = verdict.value, round(float(c.value[j]), 6)
+        for j in shown_looks(c):
+            if (verdict := s.verdicts[j]) is not None:
+                for w in range(c.looks[j].first, c.looks[j].last + 1):
+                    verdicts[w], values[w] = verdict.value, round(float(c.value[j]), 6)
         spans = [{"from": e.start, "to": e.last, "open": e.open} for e in s.episodes]
         name = f"{c.subject or c.check} ({c.kind.name})" + (f" in {c.segment}" if c.segment is not None else "")
         rows.append({"name": name, "unit": c.kind.unit, "verdicts": verdicts, "values": values, "episodes": spans})
-    each = {look.length: float(s.each[j]) for s in seen for j, look in enumerate(s.course.looks)}
-    rates = ", ".join(f"{rate:.2g} for {length} at a time" for length, rate in sorted(each.items()))
-    spent = f"{budget}, over {len(seen)} courses; error rates of looks at windows: {rates}"
+    each = {look.length: float(s.each[j]) for s in seen if s.counts for j, look in enumerate(s.course.looks)}
+    rates = ", ".join(f"{each[k]:.2g} for {what}" for k, what in ((1, "one window"), (TOGETHER, "seven")) if k in each)
+    spent = f"{budget}, over {len(seen)} courses" + (f"; error rate of a look: {rates}" if rates else "")
     return {
         "kind": "timeline",
         "title": "Every window",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import Any
 
@@ -60,6 +61,31 @@ def bins(count: int = 12, shift: float = 0.0) -> Json:
         "labels": [f"[{10 * i}, {10 * (i + 1)})" for i in range(count)],
         "reference": [v / sum(reference) for v in reference],
         "production": [v / sum(production) for v in production],
+    }
+
+
+def timeline(windows: int = 60, rows: int = 6) -> Json:
+    """A review over days: some rows alarm and recover, one still alarms, the others are ok or undecided."""
+    days = [str(dt.date(2017, 8, 20) + dt.timedelta(i)) for i in range(windows)]
+    drawn = []
+    for r in range(rows):
+        verdicts: list[str | None] = [["ok", "undecided"][(i * (r + 3)) % 7 == 0] for i in range(windows)]
+        verdicts[windows // 2] = None
+        episodes = []
+        if r < 2:
+            first, last = windows // 4, windows - 1 if r == 0 else windows // 3
+            verdicts[first : last + 1] = ["alarm"] * (last + 1 - first)
+            episodes.append({"from": first, "to": last, "open": r == 0})
+        name = ["income (PSI)", "age (Wasserstein distance)"][r] if r < 2 else f"feature_{r} (PSI)"
+        values = [None if v is None else 0.1 for v in verdicts]
+        drawn.append({"name": name, "unit": "PSI", "verdicts": verdicts, "values": values, "episodes": episodes})
+    spent = "1 false episode in 30 days, over 94 courses; error rates of looks at windows: 0.00011 for 1 at a time"
+    return {
+        "kind": "timeline",
+        "title": "Every window",
+        "windows": days,
+        "rows": drawn,
+        "budget": {"episodes": 1.0, "per_days": 30, "spent": spent},
     }
 
 
@@ -134,6 +160,7 @@ def every_table() -> list[Json]:
             "columns": ["query", "count", "nearest"],
             "rows": [["black friday tv deal", 120, "tv"], ["gpu msrp", 44, None], ["<b>bold</b>", 3, 0.25]],
         },
+        timeline(),
     ]
 
 
@@ -297,6 +324,13 @@ def large_review(columns: int = 30, each: int = 6) -> Review:
     return Review("drift", tuple(findings), rows={"reference": 10**6, "production": 10**6}, version="0.1.0")
 
 
+def nasty_timeline() -> Json:
+    """Nasty names for rows and windows."""
+    table = timeline(len(NASTY), len(NASTY))
+    rows = [{**row, "name": name} for row, name in zip(table["rows"], NASTY, strict=True)]
+    return {**table, "title": NASTY[0], "windows": list(NASTY), "rows": rows, "budget": {"spent": NASTY[1]}}
+
+
 def nasty_review() -> Review:
     """Every nasty name in every place that takes text."""
     findings = []
@@ -357,6 +391,7 @@ def nasty_review() -> Review:
         settings={n: [n, {n: n}] for n in NASTY},
         notes=NASTY,
         version=NASTY[0],
+        figures=(nasty_timeline(),),
     )
 
 
@@ -407,6 +442,31 @@ def findings(draw: st.DrawFn) -> Finding:
     )
 
 
+@st.composite
+def _timelines(draw: st.DrawFn) -> Json:
+    """Any timeline."""
+    windows = draw(st.lists(_text, min_size=1, max_size=5))
+    size = len(windows)
+    verdict = st.sampled_from(["ok", "undecided", "alarm", None])
+    ends = st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)).map(sorted)
+    episode = st.builds(lambda ends, still: {"from": ends[0], "to": ends[1], "open": still}, ends, st.booleans())
+    row = st.fixed_dictionaries(
+        {
+            "name": _text,
+            "verdicts": st.lists(verdict, min_size=size, max_size=size),
+            "episodes": st.lists(episode, max_size=2),
+        }
+    )
+    rows = draw(st.lists(row, max_size=3))
+    return {
+        "kind": "timeline",
+        "title": draw(_text),
+        "windows": windows,
+        "rows": rows,
+        "budget": draw(_json | st.fixed_dictionaries({"spent": _text})),
+    }
+
+
 def reviews() -> st.SearchStrategy[Review]:
     """Any review."""
     return st.builds(
@@ -417,4 +477,5 @@ def reviews() -> st.SearchStrategy[Review]:
         settings=_objects,
         notes=st.lists(_text, max_size=3).map(tuple),
         version=_text,
+        figures=st.lists(_timelines() | st.sampled_from(every_table()) | _objects, max_size=2).map(tuple),
     )

@@ -27,9 +27,9 @@ def test_every_kind_is_drawn(table: Json, caplog: pytest.LogCaptureFixture) -> N
     drawn = str(figure(table))
     assert table == before
     assert table["title"] in Page(drawn).text
-    assert ('<svg class="al-svg"' in drawn) == (table["kind"] != "examples")
+    assert ('<svg class="al-svg"' in drawn) == (table["kind"] not in {"examples", "timeline"})
     assert caplog.records == []
-    assert len(drawn) < 12_000
+    assert len(drawn) < 14_000
 
 
 def test_distribution_shows_both_tables_and_their_shares() -> None:
@@ -122,6 +122,10 @@ def test_names_in_charts_are_text(name: str) -> None:
             "title",
             "div",
             "table",
+            "caption",
+            "colgroup",
+            "col",
+            "p",
             "thead",
             "tbody",
             "tr",
@@ -152,6 +156,16 @@ MALFORMED: list[Any] = [
     {**BY_KIND["lines"], "series": [[1]]},
     {**BY_KIND["examples"], "rows": [[1, 2]]},
     {**BY_KIND["examples"], "rows": [3]},
+    {**BY_KIND["timeline"], "windows": []},
+    {**BY_KIND["timeline"], "windows": ["one"]},
+    {**BY_KIND["timeline"], "title": 3},
+    {**BY_KIND["timeline"], "rows": None},
+    {**BY_KIND["timeline"], "rows": [["ok"]]},
+    {"kind": "timeline", "windows": ["a"], "rows": [{"verdicts": ["fine"]}]},
+    {"kind": "timeline", "windows": ["a"], "rows": [{"verdicts": [[1]]}]},
+    {"kind": "timeline", "windows": ["a"], "rows": [{"verdicts": ["ok"], "episodes": [{"from": 0, "to": 1}]}]},
+    {"kind": "timeline", "windows": ["a"], "rows": [{"verdicts": ["ok"], "episodes": [3]}]},
+    {"kind": "timeline", "windows": ["a"], "rows": [{"verdicts": ["ok"], "episodes": 3}]},
 ]
 
 

@@ -86,6 +86,7 @@ ATTRIBUTES = frozenset(
         "aria-label",
         "aria-hidden",
         "viewbox",
+        "preserveaspectratio",
         "width",
         "height",
         "d",

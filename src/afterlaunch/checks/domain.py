@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from afterlaunch.checks.domain_rows import Rows, lacking, read
 from afterlaunch.checks.evidence import Check, Evidence, Sample
 from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.episodes import Change
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.stats.clustered import p_value
 from afterlaunch.stats.screen import screen
@@ -212,34 +213,45 @@ def _course(
         say,
         _ACTION,
         _METHOD + ", by windows" + (" and units" if rows is not None and rows.unit is not None else ""),
+        change=partial(_change, looks, told),
         sample=sum(sum(t.rows) for t in told if t is not None),
     )
 
 
-def looks_of(windows: Sequence[Window]) -> list[Look]:
-    """Stretches of windows, one after the other: whole weeks or days where they fit, at most `MOST_LOOKS`.
+def _change(looks: Sequence[Look], told: Sequence[Told | None], first: int, last: int) -> Change | None:
+    """An episode began in the stretch that ends where it was found, or since the last one shown to be fine."""
+    at = next((i for i, look in enumerate(looks) if look.last == first), None)
+    if at is None:
+        return None
+    fine = [
+        i for i, t in enumerate(told[:at]) if t is not None and t.df > 0 and t.interval(0.05, 0.05).high <= AUC.margin
+    ]
+    return Change(looks[at].first, looks[fine[-1]].first if fine else 0, looks[at].last)
 
-    Their length doubles as a log grows, so that it seldom changes. What is left at the end belongs
-    to the last stretch.
+
+def looks_of(windows: Sequence[Window]) -> list[Look]:
+    """Stretches of windows of one length, one after the other: whole weeks or days where they fit.
+
+    At most `MOST_LOOKS`; their length doubles as a log grows, so that it seldom changes. What is
+    left at the end waits until it is a whole stretch, so that no stretch is looked at twice.
 
     Example:
         >>> start = datetime(2026, 1, 1)
         >>> days = [Window(str(i), start + timedelta(i), start + timedelta(i + 1), 9) for i in range(30)]
         >>> [(look.first, look.last) for look in looks_of(days)]
-        [(0, 6), (7, 13), (14, 20), (21, 29)]
+        [(0, 6), (7, 13), (14, 20), (21, 27)]
     """
-    count, base = len(windows), 4
+    count, size = len(windows), 4
     each = _length(windows)
     if each is not None and each <= timedelta(days=1):
         day = max(1, round(timedelta(days=1) / each))
-        base = 7 * day if count >= 7 * day else day if day >= LEAST_WINDOWS and count >= day else base
+        size = 7 * day if count >= 7 * day else day if day >= LEAST_WINDOWS and count >= day else size
     if count < LEAST_WINDOWS:
         return []
-    size = base
-    while count / size >= MOST_LOOKS + 1:
+    size = min(size, count)
+    while count // size > MOST_LOOKS:
         size *= 2
-    number_of = max(1, count // size)
-    return [Look(i * size, count - 1 if i == number_of - 1 else (i + 1) * size - 1) for i in range(number_of)]
+    return [Look(i * size, (i + 1) * size - 1) for i in range(count // size)]
 
 
 def _length(windows: Sequence[Window]) -> timedelta | None:

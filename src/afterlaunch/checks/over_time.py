@@ -10,10 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from afterlaunch.profile.types import Ints
-from afterlaunch.watch import Look, Window
-
-TOGETHER = 7
-"""Windows that are also looked at together: what is too small for one window shows in a week of them."""
+from afterlaunch.watch import TOGETHER, Look, Window
 
 FEWEST_TOGETHER = 2 * TOGETHER
 """Fewest windows from which some are looked at together."""

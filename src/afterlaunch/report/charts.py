@@ -14,10 +14,12 @@
     with x all numbers or all text; ``"diagonal": true`` adds the line y = x.
 ``{"kind": "examples", "title": str, "columns": [str], "rows": [[...]]}``
     Rows to read; drawn as a table.
+``{"kind": "timeline", ...}``
+    A review over windows, see `report.timeline`.
 
 In intervals, parts and lines, `low` and `high` may be null where there is no interval, and
 `y` may be null where a line has a gap. The unit "share" is shown in percent. Long tables are
-cut: 30 categories, 80 bins, 40 rows, 6 series, 50 examples; the figure says so.
+cut: 30 categories, 80 bins, 40 rows (60 of a timeline), 6 series, 50 examples; the figure says so.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from markupsafe import Markup
 from afterlaunch.finding import Json
 from afterlaunch.report.svg import compact
 from afterlaunch.report.text import plain, shorten
+from afterlaunch.report.timeline import timeline
 
 logger = logging.getLogger(__name__)
 
@@ -250,6 +253,7 @@ _KINDS = {
     "parts": _parts,
     "lines": _lines,
     "examples": _examples,
+    "timeline": timeline,
 }
 
 

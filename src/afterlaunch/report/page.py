@@ -77,6 +77,7 @@ def section(review: Review, *, charts: int = CHARTS) -> Markup:
     figures = _figures(review.findings, prefix, charts)
     parts = [
         _top(review),
+        _over_all(review.figures),
         _cards(review.findings),
         _all(review, prefix, figures),
         _notes(review.notes),
@@ -138,6 +139,14 @@ def _long(words: str, limit: int) -> Markup:
     if len(shown) <= limit:
         return Markup("<bdi>{}</bdi>").format(shown)
     return Markup('<bdi title="{}">{}</bdi>').format(shown, text.shorten(shown, limit))
+
+
+def _over_all(tables: Sequence[Json]) -> Markup:
+    """Figures about the review as a whole; they are few, and stand outside the budget of charts."""
+    if not tables:
+        return Markup("")
+    title = "Over time" if any(t.get("kind") == "timeline" for t in tables) else "All together"
+    return Markup("<section><h2>{}</h2>{}</section>").format(title, Markup("").join(figure(t) for t in tables))
 
 
 def _cards(findings: Sequence[Finding]) -> Markup:

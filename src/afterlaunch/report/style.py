@@ -113,6 +113,21 @@ padding:12px 18px 14px;margin:6px 0 6px}
 .al-key{display:inline-flex;gap:5px;align-items:center}
 .al-cutoff{color:var(--al-soft)}
 .al-grid th,.al-grid td{border-bottom:1px solid var(--al-rule);min-width:5em;max-width:28em}
+.al-lanes th,.al-lanes td{padding:0 14px 0 0;vertical-align:middle;white-space:nowrap;line-height:20px;font-size:13px}
+.al-lanes th{max-width:205px;white-space:normal;line-height:16px;padding-top:2px;padding-bottom:2px}
+.al-lanes td{color:var(--al-soft)}
+.al-lanes tr.al-alarm>td{color:var(--c);font-weight:600}
+.al-lanes td:last-child{padding-right:1px;width:1px}
+.al-lane,.al-axis{display:block;overflow:visible}
+.al-lane path{vector-effect:non-scaling-stroke}
+.al-axis text{font:11px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",Arial,sans-serif;fill:var(--al-soft)}
+.al-ends,.al-when{display:none}
+.al-lane-ok{fill:var(--al-c-ok);fill-opacity:.55}
+.al-lane-undecided{fill:var(--al-c-undecided);fill-opacity:.75}
+.al-lane-alarm{fill:var(--al-c-alarm)}
+.al-lane-tick{stroke:var(--al-rule);fill:none}
+.al-lane-episode{stroke:var(--al-ink);stroke-width:1.3;fill:none;pointer-events:all}
+.al .al-budget{color:var(--al-soft);font-size:13.5px;margin-top:8px;max-width:100ch}
 .al-plain{max-width:860px}
 .al-plain th{color:var(--al-soft)}
 .al-plain>table>tbody>tr>th{width:13em}
@@ -134,6 +149,15 @@ padding:12px 18px 14px;margin:6px 0 6px}
 .al th,.al td{padding-right:10px}
 .al-plain>table>tbody>tr>th{width:7em}
 .al-facts th{width:7.5em}
+.al-lanes table{table-layout:fixed}
+.al-lanes th{max-width:none}
+.al-l1{width:46%}
+.al-l2,.al-lanes td:nth-child(2),.al-axis{display:none}
+.al-lanes td:last-child{width:auto}
+.al-lanes .al-lane{width:100%}
+.al-ends{display:flex;justify-content:space-between;font-size:11px;line-height:18px}
+.al-when{display:block;color:var(--al-soft);font-weight:400;font-size:12px;line-height:14px;padding-bottom:3px}
+.al-alarm .al-when{color:var(--c)}
 }
 """
 
@@ -152,6 +176,16 @@ _PRINT = """
 .al-facts th{width:7em}
 .al table{font-size:9pt}
 .al-scroll{overflow:visible}
+.al-lanes table{table-layout:fixed}
+.al-lanes th{max-width:none}
+.al-l1{width:25%}.al-l2{width:27%}
+.al-lanes td:nth-child(2){white-space:normal;line-height:14px}
+.al-lanes td:last-child{width:auto}
+.al-lanes .al-lane{width:100%}
+.al-axis{display:none}
+.al-ends{display:flex;justify-content:space-between;font-size:8pt}
+.al-lanes tr{break-inside:avoid}
+.al-figure:has(.al-lanes){break-inside:auto}
 .al{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 }
 """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from afterlaunch.finding import Finding, Review, Verdict
 from afterlaunch.report import text
+from afterlaunch.report.timeline import BLOCKS, Timeline, read, strips
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 _COLOURS = {Verdict.ALARM: "red", Verdict.UNDECIDED: "yellow", Verdict.OK: "green"}
 _ICONS = {Verdict.ALARM: "▲", Verdict.UNDECIDED: "◆", Verdict.OK: "●"}
-_ASCII = str.maketrans({"▲": "!", "◆": "?", "●": "*", "→": ">", "…": "...", "±": "+/-", "·": "-"})
+_ASCII = str.maketrans({"▲": "!", "◆": "?", "●": "*", "→": ">", "…": "...", "±": "+/-", "·": "-", "█": "#", "▒": "?"})
+STRIP = 60
+"""Most blocks of a strip."""
 
 
 def render(review: Review, console: Console | None = None, limit: int = 10, width: int | None = None) -> None:
@@ -46,6 +49,7 @@ def render(review: Review, console: Console | None = None, limit: int = 10, widt
         (f"  {_cut(review.question, 60)} review", "dim"),
     )
     out.line((_cut(review.headline, 600), "bold"))
+    _over_time(review, out)
     worst = [f for f in review.findings if f.verdict is not Verdict.OK][: max(0, limit)]
     for finding in worst:
         out.line()
@@ -76,6 +80,38 @@ def _finding(out: _Printer, finding: Finding) -> None:
         out.line((text.reason(finding.reason), "dim"), indent=2)
     if finding.action:
         out.line(("→ ", colour), (_cut(finding.action, 400), ""), indent=2)
+
+
+def _over_time(review: Review, out: _Printer) -> None:
+    """The worst rows of a review over windows, one line each, and how the alarm budget is spent."""
+    for table in review.figures:
+        try:
+            found = read(table) if table.get("kind") == "timeline" else None
+        except ValueError:
+            continue
+        if found is not None:
+            _strips(found, out)
+
+
+def _strips(found: Timeline, out: _Printer) -> None:
+    from rich.cells import cell_len, set_cell_size
+
+    width = max(40, out.columns)
+    chosen = strips(found, STRIP)
+    name = min(28, width // 3, max((cell_len(_cut(r.name, 60)) for r in chosen), default=0))
+    most = max(12, min(40, width - name - 12))
+    words = max((len(_cut(r.words, most)) for r in chosen), default=0)
+    rows = strips(found, max(8, min(STRIP, width - name - words - 4)))
+    out.line()
+    for row in rows:
+        cells = [(BLOCKS[verdict], "" if verdict is None else _COLOURS[verdict]) for verdict in row.cells]
+        out.line((set_cell_size(_cut(row.name, name), name) + "  ", ""), *cells, ("  " + _cut(row.words, most), "dim"))
+    if rows:
+        first, last = (_cut(found.windows[i], 20) for i in (0, -1))
+        gap = max(1, len(rows[0].cells) - len(first) - len(last))
+        out.line((" " * (name + 2) + first + " " * gap + last, "dim"))
+    if found.budget:
+        out.line((_cut(found.budget, 400), "dim"))
 
 
 def _lead(verdict: Verdict) -> tuple[str, str]:
@@ -112,13 +148,18 @@ class _Printer:
         except LookupError:
             self.encoding = "ascii"
 
+    @property
+    def columns(self) -> int:
+        """Columns to fill."""
+        return self.width or self.console.width
+
     def text(self, *parts: tuple[str, str]) -> Text:
         from rich.text import Text
 
         return Text.assemble(*((self._carried(words), style) for words, style in parts))
 
     def line(self, *parts: tuple[str, str], indent: int = 0) -> None:
-        width = max(20, (self.width or self.console.width) - indent)
+        width = max(20, self.columns - indent)
         # Wrapped here and not by a rich Padding, which fills every line with blanks to the right edge.
         for row in self.text(*parts).wrap(self.console, width) or [self.text()]:
             row.rstrip()

@@ -149,16 +149,9 @@ class Followed:
             part = np.where(total > 0, wobble / total, 0.0)
             df = 1 / ((1 - part) ** 2 / self.df + part**2 / self.df_wobble)
         if self.quadratic:
-            # At a distance theta the variance is that of a normal window and a part that grows with theta; an end is
-            # the theta at which such a distance is as unlikely as asked for (a score interval).
-            rest, grows = self.raw - self.expected, self.se**2 / raw
-
-            def end(t: Floats) -> Floats:
-                root = np.sqrt(np.maximum((t * grows / 2) ** 2 + grows * rest + wobble, 0.0))
-                out: Floats = rest + t**2 * grows / 2 + t * root
-                return out
-
-            low, high = end(-quantile(alpha_low, df)), end(quantile(alpha_high, df))
+            grows = self.se**2 / raw
+            low = _score(self.raw, self.expected, wobble, grows, quantile(alpha_low, df))
+            high = _score(self.raw, self.expected, wobble, grows, -quantile(alpha_high, df))
         else:
             # The expected part is taken off the squares, so that the plain distance keeps its standard error.
             under = quantile(alpha_low, df) * np.sqrt(total)
@@ -166,6 +159,30 @@ class Followed:
             # What chance adds to a distance is less, the further it is from zero: `ok` does not count on it.
             high = self.raw + quantile(alpha_high, self.df) * self.se_high
         return np.minimum(np.maximum(low, 0.0), self.value), np.maximum(np.minimum(high, self.most), self.value)
+
+
+def _score(raw: Floats, expected: Floats, wobble: Floats, grows: Floats, z: Floats) -> Floats:
+    """The distance at which `raw` lies `z` standard errors above what is to be seen, shape (L,).
+
+    A quadratic distance is near a scaled chi-square: at theta its mean is the expected value and theta, its
+    variance that of a normal window and a part that grows with theta (Patnaik 1949); quantiles by the cube root
+    (Wilson & Hilferty 1931).
+    """
+
+    def seen(theta: Floats) -> Floats:
+        mean = np.maximum(expected + theta, 1e-100)
+        a = (wobble + grows * theta) / mean**2 / 9
+        out: Floats = mean * np.maximum(1 - a + z * np.sqrt(a), 0.0) ** 3
+        return out
+
+    low, high = np.zeros_like(raw), 2 * raw + 1e-12
+    while (short := seen(high) < raw).any() and float(high.max()) < 1e12:
+        high = np.where(short, 2 * high, high)
+    for _ in range(50):
+        middle = (low + high) / 2
+        below = seen(middle) < raw
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return np.where(seen(np.zeros_like(raw)) >= raw, 0.0, high)
 
 
 def quantile(alpha: Floats, df: Floats) -> Floats:
