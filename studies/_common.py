@@ -163,7 +163,8 @@ def _name(task: Mapping[str, Any]) -> str:
 def fingerprint(study: str) -> str:
     """Changes with the mathematics under study, so that a cache never mixes two versions of it."""
     source = Path(afterlaunch.__file__).parent
-    files = [source / "decide.py", source / "checks" / "drift.py", *sorted((source / "stats").glob("*.py"))]
+    files = [source / name for name in ("decide.py", "watch.py", "episodes.py")]
+    files += [*sorted((source / "checks").glob("*.py")), *sorted((source / "stats").glob("*.py"))]
     files += [*sorted((source / "profile").glob("*.py")), REPOSITORY / "studies" / f"{study}.py", Path(__file__)]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
 

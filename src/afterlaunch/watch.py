@@ -159,9 +159,6 @@ class Budget:
 DAYS = {"d": 1.0, "w": 7.0, "m": 30.0, "mo": 30.0, "q": 91.0, "y": 365.0}
 """Days of the units that a budget is given in."""
 
-TOGETHER = 7
-"""Windows that are also looked at together: what is too small for one window shows in a week of them."""
-
 MOST_ALPHA = 0.05
 """Largest error rate of a single look, however large the budget."""
 
@@ -511,7 +508,8 @@ def _timeline(seen: Sequence[_Seen], leads: set[int], budget: Budget) -> Json | 
         name = f"{c.subject or c.check} ({c.kind.name})" + (f" in {c.segment}" if c.segment is not None else "")
         rows.append({"name": name, "unit": c.kind.unit, "verdicts": verdicts, "values": values, "episodes": spans})
     each = {look.length: float(s.each[j]) for s in seen if s.counts for j, look in enumerate(s.course.looks)}
-    rates = ", ".join(f"{each[k]:.2g} for {what}" for k, what in ((1, "one window"), (TOGETHER, "seven")) if k in each)
+    usual = [n for n in sorted(each) if 2 * sum(n in {k.length for k in s.course.looks} for s in seen) >= len(seen)]
+    rates = ", ".join(f"{each[n]:.2g} at {n} window{'' if n == 1 else 's'}" for n in usual)
     spent = f"{budget}, over {len(seen)} courses" + (f"; error rate of a look: {rates}" if rates else "")
     return {
         "kind": "timeline",

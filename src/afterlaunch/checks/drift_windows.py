@@ -169,11 +169,17 @@ class _Column:
             if key == "new" and isinstance(now.bins, CategoryBins):
                 singles = now.bins.singletons
             history = np.zeros((0, 2), dtype=np.int64)
-            if before is not None and key == "new":
-                history = _two(before.counts.sum(axis=1), before.counts[:, -1])
-            phase = self.plan.history_phase if len(history) else np.zeros(0, dtype=np.int64)
-            expected = (variation.unseen if key == "new" else variation.beyond)(int(valid.sum()), singles)
-            found = variation.shares(Normal(history, _whole(history, valid), phase), looks, expected)
+            if before is not None:
+                hits_before = (variation.alone if key == "new" else variation.outermost)(before.counts)
+                history = _two(before.counts.sum(axis=1), hits_before)
+            normal = Normal(history, _whole(history, valid), np.zeros(len(history), dtype=np.int64))
+            expected: variation.Expected | None = None
+            if key == "range":
+                expected = variation.beyond(variation.effective(normal, int(valid.sum())))
+            elif not normal.known:
+                expected = variation.unseen(int(valid.sum()), singles)
+            looks = Looks(looks.counts, np.full_like(looks.phase, -1), looks.length)
+            found = variation.shares(normal, looks, expected)
         n = looks.counts.sum(axis=1)
         kind = KIND[key]
 

@@ -10,10 +10,13 @@ from datetime import UTC, datetime
 import numpy as np
 
 from afterlaunch.profile.types import Ints
-from afterlaunch.watch import TOGETHER, Look, Window
+from afterlaunch.watch import Look, Window
 
-FEWEST_TOGETHER = 2 * TOGETHER
-"""Fewest windows from which some are looked at together."""
+TOGETHER = ((7, 3), (14, 7), (28, 14))
+"""How many windows are also looked at together, and how often: what is too small for one window shows in a week."""
+
+FEWEST_TOGETHER = 2
+"""How many times as many windows there must be for that."""
 
 CYCLES_COVERED = 4
 """How often the reference must cover a cycle for windows to be held against those of their own phase."""
@@ -24,7 +27,7 @@ class Plan:
     """Which windows are looked at.
 
     Attributes:
-        looks: Single windows and groups of `TOGETHER`, in the order of their last window; shape (L,).
+        looks: Single windows and some together, in the order of their last window; shape (L,).
         phase: Phase of each look, -1 for those that span a cycle or where there is none to match; shape (L,).
         history_phase: Phase of every window of the reference, shape (R,).
         reasons: Why a look cannot be looked at, else None; shape (L,).
@@ -50,7 +53,7 @@ class Plan:
 
 
 def plan(windows: Sequence[Window], every: str, history: Sequence[Window]) -> Plan:
-    """Every complete window by itself and, from `FEWEST_TOGETHER` on, every `TOGETHER` of them once.
+    """Every complete window by itself and, where there are enough, several together (`TOGETHER`).
 
     Args:
         windows: Windows of production.
@@ -64,9 +67,10 @@ def plan(windows: Sequence[Window], every: str, history: Sequence[Window]) -> Pl
     for w in range(len(windows)):
         looks.append(Look(w, w))
         phase.append(int(own[w]) if cycle > 1 else -1)
-        if len(windows) >= FEWEST_TOGETHER and (w + 1) % TOGETHER == 0:
-            looks.append(Look(w - TOGETHER + 1, w))
-            phase.append(-1)
+        for length, step in TOGETHER:
+            if len(windows) >= FEWEST_TOGETHER * length and w + 1 >= length and (w + 1) % step == 0:
+                looks.append(Look(w - length + 1, w))
+                phase.append(-1)
     reasons = tuple(
         "window_incomplete" if not all(windows[w].complete for w in range(k.first, k.last + 1)) else None for k in looks
     )
