@@ -15,7 +15,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from afterlaunch.stats import distances
-from afterlaunch.stats.distances import Distance, Pair, merge_rare, pair
+from afterlaunch.stats.distances import FEW, Distance, Pair, merge_rare, pair
 from tests.simulation import at_least, at_most, clustered, independent, tilted
 
 Floats = NDArray[np.float64]
@@ -291,7 +291,8 @@ def test_buckets_of_independent_rows_give_the_multinomial_covariance() -> None:
         a, b = (rng.multinomial(40, p, size=64) for _ in range(2))
         clustered_pair, plain = pair(a, b), pair(a.sum(0, keepdims=True), b.sum(0, keepdims=True))
         degrees.append(clustered_pair.df)
-        ratios.append(np.trace(clustered_pair.null_covariance) / np.trace(plain.null_covariance))
+        raised = 1 + FEW / clustered_pair.df
+        ratios.append(np.trace(clustered_pair.null_covariance) / np.trace(plain.null_covariance) / raised)
     assert np.mean(ratios) == pytest.approx(1, abs=0.03)
     assert all(63 <= df <= 126 for df in degrees)  # 63 of each table, in so far as both add to the variance
 
@@ -304,6 +305,7 @@ def test_dependent_rows_have_the_covariance_of_their_design_effect() -> None:
     ratios = [
         np.trace(pair(x, y).null_covariance)
         / np.trace(pair(x.sum(0, keepdims=True), y.sum(0, keepdims=True)).null_covariance)
+        / (1 + FEW / pair(x, y).df)
         for x, y in zip(a, b, strict=True)
     ]
     assert np.mean(ratios) == pytest.approx(1.5, abs=0.06)
