@@ -4,7 +4,7 @@ Each rule gives every window a score and says from which score on it flags the c
 
 - Evidently 0.7 with more than 1,000 reference rows (`_get_default_stattest`): Wasserstein distance over the
   reference's standard deviation for numbers of more than five different values, else Jensen-Shannon distance,
-  each flagged from 0.1 on; whole numbers of at most ten values count as categories.
+  each flagged from 0.1 on; whole numbers of at most ten values in the window count as categories.
 - NannyML 0.13 (`UnivariateDriftCalculator`): Jensen-Shannon distance to base 2, over Doane's bins for numbers,
   flagged beyond the mean and three standard deviations of the reference's own days.
 - Plain tests: two-sample Kolmogorov-Smirnov for numbers, chi-square for categories, flagged below p = .05.
@@ -67,19 +67,18 @@ def _ordered(c: Counted) -> tuple[Any, Ints, Ints]:
 
 
 def evidently(c: Counted) -> Scored:
-    before, after = c.before.sum(axis=0), c.after
+    values, past, now = _ordered(c) if c.column.numeric else (c.column.values, c.before, c.after)
+    before = past.sum(axis=0)
+    score = js(before / before.sum(), _shares(now), np.e)
     if c.column.numeric:
-        values, past, now = _ordered(c)
-        before, after = past.sum(axis=0), now
-        seen = int(np.count_nonzero(before))
+        p = before / before.sum()
+        sd = float(np.sqrt(p @ (values - p @ values) ** 2))
+        gap = np.abs(np.cumsum(_shares(now) - p, axis=1))[:, :-1] @ np.diff(values)
+        # The type is taken from the window: a day of few different whole numbers is one of categories.
         whole = bool((c.column.values[:-1] == np.floor(c.column.values[:-1])).all())
-        distinct = int(np.count_nonzero(before + after.sum(axis=0)))
-        if not (whole and seen <= 10) and distinct > 5:
-            p = before / before.sum()
-            sd = float(np.sqrt(p @ (values - p @ values) ** 2))
-            gap = np.abs(np.cumsum(_shares(after) - p, axis=1))[:, :-1] @ np.diff(values)
-            return Scored(gap / max(sd, 0.001), 0.1, inclusive=True)
-    return Scored(js(before / before.sum(), _shares(after), np.e), 0.1, inclusive=True)
+        categories = whole & ((now > 0).sum(axis=1) <= 10)
+        score = np.where(categories | (((before + now) > 0).sum(axis=1) <= 5), score, gap / max(sd, 0.001))
+    return Scored(score, 0.1, inclusive=True)
 
 
 def nannyml(c: Counted) -> Scored:

@@ -196,7 +196,7 @@ def watch(
         family: What the family is, in words.
 
     Returns:
-        For every course one finding on its last look, and one for each episode. Of the effects on one
+        For every course one finding on its longest recent look, and one for each episode. Of the effects on one
         subject the worst counts toward the verdict, the others inform; an episode that is over informs.
 
     Raises:
@@ -291,9 +291,14 @@ class _Seen:
 
     @property
     def last(self) -> int | None:
-        """The last look with a value: of those that end last, the longest."""
-        have = [i for i, v in enumerate(self.course.value) if math.isfinite(v)]
-        return max(have, key=lambda i: (self.course.looks[i].last, self.course.looks[i].length)) if have else None
+        """The look that says how things are: the longest with a value that ended no longer ago than it is long."""
+        course = self.course
+        end = len(course.windows) - 1
+        have = [i for i, v in enumerate(course.value) if math.isfinite(v)]
+        recent = [i for i in have if end - course.looks[i].last < course.looks[i].length]
+        if recent:
+            return max(recent, key=lambda i: (course.looks[i].length, course.looks[i].last))
+        return max(have, key=lambda i: (course.looks[i].last, course.looks[i].length)) if have else None
 
 
 def _see(course: Course, margin: float, monthly: float, alpha: float, counts: bool) -> _Seen:
