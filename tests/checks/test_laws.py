@@ -196,7 +196,10 @@ def again(question: str) -> Review:
 
 @EVERY
 def test_a_check_says_the_same_when_asked_again(check: str) -> None:
-    assert of(check, again(story_of(check))) == of(check, whole(check))
+    first, second = of(check, whole(check)), of(check, again(story_of(check)))
+    assert [(f.id, f.sentence, f.action) for f in first] == [(f.id, f.sentence, f.action) for f in second]
+    for found, other in zip(first, second, strict=True):
+        same(found, other)  # sums of floats are made in several threads, whose order may change their last digits
 
 
 @EVERY
