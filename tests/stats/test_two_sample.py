@@ -125,6 +125,29 @@ def test_apart_for_good_is_an_auc_of_one_with_an_interval() -> None:
     assert 0.45 < i.low < i.high == 0.5
 
 
+@pytest.mark.parametrize("windows", [8, 30])
+def test_apart_for_good_counts_each_window_once(windows: int) -> None:
+    """With not one row in the wrong place nothing shows how alike rows of a window are: a window is as one row."""
+    production = np.arange(2700) >= 1500
+    window = np.append(np.arange(1500) % windows, windows + np.arange(1200) % windows)
+    told = told_apart(production[:, None].astype(float), production, window=window)
+    assert told.value == 1.0
+    counted = min(told.rows) / told.design
+    assert windows / 3 <= counted <= windows
+    for alpha in (0.05, 1e-3):
+        assert told.interval(alpha, 0.05).low == pytest.approx(alpha ** (1 / counted) - 0.5)
+
+
+@pytest.mark.parametrize("windows", [8, 30])
+def test_nearly_apart_for_good_is_as_sure_as_it_looks(windows: int) -> None:
+    """Rounding of ranks that are all alike once made the variance 1e27, and the interval everything."""
+    for shift in (6, 50):
+        told = both(3, 1500, 1200, shift=shift, windows=(windows, windows))
+        assert told.value > 0.99
+        assert told.variance < 1e-3
+        assert told.interval(0.01, 0.05).low > 0.4
+
+
 def test_too_few_rows_are_no_number() -> None:
     told = told_apart(np.zeros((30, 1)), np.arange(30) >= 15)
     assert math.isnan(told.value)

@@ -176,6 +176,7 @@ def _told_apart(
     tests = [rows for rows, _ in cells]
     scores = [m(x[rows]) for m, rows in zip(models, tests, strict=True)]
     value, influence = _auc(scores, production, tests)
+    influence[np.abs(influence) < ROUNDING / len(production)] = 0.0
     if not tests:
         return Told(math.nan, 0.0, 0.0, (int((~production).sum()), int(production.sum())))
     row, by_unit, by_window = float((influence**2).sum()), None, None
@@ -190,9 +191,13 @@ def _told_apart(
         variance = max(variance, by_unit)
     if by_window is not None:
         variance += max(0.0, by_window - row)
-    told = Told(
-        value, variance, df, (int((~production).sum()), int(production.sum())), variance / row if row > 0 else 1.0
-    )
+    sizes = (int((~production).sum()), int(production.sum()))
+    design = variance / row if row > 0 else 1.0
+    if row == 0 and 0 < df < min(sizes):
+        # Not one row is disordered, and nothing shows how dependent rows are: each window or unit counts
+        # once, as a number between 0 and 1 that was 1 (Clopper & Pearson 1934).
+        design, df = min(sizes) / df, math.inf
+    told = Told(value, variance, df, sizes, design)
     if not candidates or told.interval(CLEAR, CLEAR).low <= 0:
         return told
     drop, se = _drops(x, production, unit, candidates, models, tests, (value, influence), told.design, rng)
@@ -201,6 +206,9 @@ def _told_apart(
 
 LEAST_TESTED = 20
 """Fewest rows of each table in a fold, or it is left out."""
+
+ROUNDING = 1e-9
+"""Influence of a row, beside one over the rows, that is taken for rounding."""
 
 _Cell = tuple[Ints, Ints]
 """Rows that are scored, and rows that are learnt from."""
@@ -310,8 +318,9 @@ def _between(influence: Floats, production: Bools, tests: list[Ints], window: In
         start = int(window[rows][production[rows]].min())
         block[rows] = starts.setdefault(start, len(starts))
         for side in (production[rows], ~production[rows]):
-            scale[rows[side]] = influence[rows[side]].std()
+            scale[rows[side]] = influence[rows[side]].std() if influence[rows[side]].any() else 0.0
     together = free = spread = 0.0
+    seen = [0.0, 0.0]
     for b in range(len(starts)):
         for side in (production, ~production):
             rows = np.flatnonzero((block == b) & side & (window >= 0))
@@ -321,13 +330,14 @@ def _between(influence: Floats, production: Bools, tests: list[Ints], window: In
             pairs = float((np.bincount(place, scale[rows]) ** 2 - np.bincount(place, scale[rows] ** 2)).sum())
             spread += pairs
             windows = int(place.max()) + 1
+            seen[int(side is production)] += windows
             if windows > 1 and pairs > 0:
                 # Centring takes a share of what windows differ by.
                 square = float((np.bincount(place, influence[rows]) ** 2).sum()) * windows / (windows - 1)
                 together += (windows - 1) * (square - float((influence[rows] ** 2).sum())) / pairs
                 free += windows - 1
-    alike = max(0.0, together / free) if free else 0.0
-    return float((influence**2).sum()) + alike * spread, free
+    alike = min(max(0.0, together / free), 1.0) if free else 0.0
+    return float((influence**2).sum()) + alike * spread, free if influence.any() else min(seen)
 
 
 def _drops(
