@@ -104,3 +104,23 @@ def test_stories_hold_every_episode_once_and_lie_apart(drawn: list[tuple[str, in
     for story, own in stories:
         assert story.first == min(episodes[m][1].start for m in own)
         assert set(story.subjects) == {episodes[m][0] for m in own}
+
+
+def test_a_calm_window_that_alarms_is_not_counted_as_calm() -> None:
+    alarms = {0: 0, 1: 1}
+    assert [(e.first, e.last, e.open) for e in episodes_of(alarms, [False] + [True] * 8)] == [(0, 1, False)]
+    assert [(e.first, e.last, e.open) for e in episodes_of(alarms, [False] + [True] * 7)] == [(0, 7, True)]
+
+
+def test_a_look_back_at_what_is_over_keeps_no_episode_open_and_opens_none() -> None:
+    """Four weeks that hold a fault of last month still alarm when it is mended."""
+    inside: list[bool | None] = [False] * 10 + [True] * 30
+    alarms = {**{w: w for w in range(10)}, 13: 100, 27: 101, 37: 102}
+    begins = {13: 0, 27: 0, 37: 10}
+    found = episodes_of(alarms, inside, None, begins)
+    assert [(e.first, e.last, e.open) for e in found] == [(0, 9, False), (37, 39, True)]
+
+
+def test_a_look_at_several_windows_opens_an_episode_that_no_single_one_shows() -> None:
+    found = episodes_of({6: 0}, [False] * 9, None, {6: 0})
+    assert [(e.first, e.last, e.open) for e in found] == [(6, 8, True)]

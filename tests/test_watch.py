@@ -351,3 +351,36 @@ def test_findings_are_whole_whatever_the_values(values: list[float], direction: 
             assert f.window
         json.dumps(f.table, allow_nan=False)
     json.dumps(found.figure, allow_nan=False)
+
+
+# ------------------------------------------------------------------ which look speaks
+
+
+def test_an_episode_is_told_by_its_longest_look_and_not_by_its_noisiest() -> None:
+    values = [0.0] * 14 + [0.31, 0.29] * 7
+    found = only(review(course(values, together=7)))
+    assert found.effect is not None
+    assert found.effect.value == pytest.approx(np.mean(values[21:28]))
+    assert found.verdict is Verdict.ALARM
+
+
+def test_a_course_of_stretches_is_in_alarm_from_the_first_window_of_one() -> None:
+    every = windows(20)
+    looks = tuple(Look(i, i + 4) for i in range(0, 20, 5))
+    values = np.array([0.0, 0.0, 0.5, 0.5])
+    stretches = Course(
+        "drift", kind(), "x", every, looks, values, lambda low, high: (values - 0.05, values + 0.05),
+        np.full(4, 100), (None,) * 4, lambda effect, verdict, look: f"{effect.value:.2f} it is.", "Look.", "none",
+    )  # fmt: skip
+    watched = review(stretches)
+    assert only(watched).window == f"from {every[10].label}"
+    assert watched.figure is not None
+    (row,) = watched.figure["rows"]
+    assert row["verdicts"] == ["ok"] * 10 + ["alarm"] * 10
+    assert row["episodes"] == [{"from": 10, "to": 19, "open": True}]
+
+
+def test_what_could_not_be_looked_at_says_why_most_windows_could_not() -> None:
+    found = only(review(course([math.nan] * 4, reasons=["too_few_rows"] * 3 + ["window_incomplete"])))
+    assert (found.verdict, found.reason) == (Verdict.UNDECIDED, "too_few_rows")
+    assert "shift of 'x'" in found.sentence

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from afterlaunch.finding import Direction, Effect, Finding, Json, Verdict
 from afterlaunch.words import quantity
@@ -218,27 +219,64 @@ def decide(
     Raises:
         InputError: When alpha is not in (0, 0.5).
     """
-    if not 0 < alpha < 0.5:
-        raise InputError(f"The error rate alpha is {alpha}; give a number between 0 and 0.5, such as 0.05.")
-    counted = set(primary)
-    pools = {True: 0.0, False: 0.0}
-    for e in estimates:
-        pools[e.primary and e.check in counted] += e.weight if e.may_alarm else 0.0
-    both = all(weight > 0 for weight in pools.values())
-    rate = {True: alpha * (1 - INFORMING if both else 1.0), False: alpha * (INFORMING if both else 1.0)}
+    require_alpha(alpha)
     size = sum(e.may_alarm for e in estimates)
     words = f"{family}: {size} effect{'' if size == 1 else 's'}, weighted Bonferroni"
     return [
-        _finding(
-            e,
-            margins.of(e.check, e.kind, e.subject),
-            alpha,
-            rate[counts] * e.weight / pools[counts] if pools[counts] > 0 else alpha,
-            words,
-            counts,
-        )
-        for e in estimates
-        for counts in (e.primary and e.check in counted,)
+        _finding(e, margins.of(e.check, e.kind, e.subject), alpha, alpha * part, words, counts)
+        for e, (part, counts) in zip(estimates, shares_of(estimates, primary), strict=True)
+    ]
+
+
+def require_alpha(alpha: float) -> None:
+    """Refuse an error rate that is none.
+
+    Raises:
+        InputError: When it is not in (0, 0.5).
+    """
+    if not 0 < alpha < 0.5:
+        raise InputError(f"The error rate alpha is {alpha}; give a number between 0 and 0.5, such as 0.05.")
+
+
+class Sharing(Protocol):
+    """What takes a share of an error rate: an estimate, or a course."""
+
+    @property
+    def check(self) -> str:
+        """Name of the check."""
+
+    @property
+    def weight(self) -> float:
+        """Its share beside the others'."""
+
+    @property
+    def primary(self) -> bool:
+        """Whether it may count toward the verdict."""
+
+    @property
+    def may_alarm(self) -> bool:
+        """Whether it takes any error rate."""
+
+
+def shares_of(members: Sequence[Sharing], primary: Iterable[str]) -> list[tuple[float, bool]]:
+    """Each member's share of the family's error rate, and whether it counts toward the verdict.
+
+    Those that only inform share `INFORMING` of it, when there are others that count.
+
+    Args:
+        members: All that share the error rate.
+        primary: Names of the checks that count.
+    """
+    counted = set(primary)
+    counts = [m.primary and m.check in counted for m in members]
+    pools = {True: 0.0, False: 0.0}
+    for m, own in zip(members, counts, strict=True):
+        pools[own] += m.weight if m.may_alarm else 0.0
+    both = all(weight > 0 for weight in pools.values())
+    share = {True: 1 - INFORMING if both else 1.0, False: INFORMING if both else 1.0}
+    return [
+        (share[own] * m.weight / pools[own] if pools[own] > 0 else 1.0, own)
+        for m, own in zip(members, counts, strict=True)
     ]
 
 

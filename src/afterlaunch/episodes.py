@@ -49,15 +49,22 @@ class Episode:
 
 
 def episodes_of(
-    alarms: Mapping[int, int], inside: Sequence[bool | None], change: Callable[[int, int], Change | None] | None = None
+    alarms: Mapping[int, int],
+    inside: Sequence[bool | None],
+    change: Callable[[int, int], Change | None] | None = None,
+    begins: Mapping[int, int] | None = None,
 ) -> tuple[Episode, ...]:
     """Open at a look that alarms, over once `RECOVERY` windows in a row were estimated inside the margin.
+
+    A look at several windows opens an episode only when none of them belongs to the one before, and does
+    not keep one from ending: it still holds windows of before a recovery.
 
     Args:
         alarms: Last window of each look that alarmed, and the look.
         inside: Whether each window by itself was estimated inside the margin, shape (W,); None where it was not
             estimated, which neither ends an episode nor keeps it from ending.
         change: (first window, last window of an episode) -> when it began.
+        begins: First window of a look at several, by its last one.
 
     Example:
         >>> calm = [True] * 3 + [False] * 4 + [True] * 9
@@ -76,11 +83,19 @@ def episodes_of(
             begun = Change(max(begun.window, after), after, max(begun.high, after))
         out.append(Episode(first, last, still, look, begun))
 
+    begins = begins or {}
     first, look, calm = -1, -1, 0
     for w in range(size):
+        if w in alarms and first < 0:
+            if not out or begins.get(w, w) > out[-1].last:
+                first, look, calm = w, alarms[w], 0
+            continue
         if w in alarms:
-            first, look, calm = (w if first < 0 else first), alarms[w], 0
-        elif first >= 0 and inside[w] is not None:
+            look = alarms[w]
+            if begins.get(w, w) == w:
+                calm = 0
+                continue
+        if first >= 0 and inside[w] is not None:
             calm = calm + 1 if inside[w] else 0
             if calm == RECOVERY:
                 close(first, w - RECOVERY, look, still=False)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from afterlaunch.decide import INFORMING, EffectKind, InputError, Margins, verdict_of
+from afterlaunch.decide import EffectKind, InputError, Margins, require_alpha, shares_of, verdict_of
 from afterlaunch.episodes import Change, Episode, episodes_of, stories_of
 from afterlaunch.finding import Effect, Finding, Json, Verdict
 from afterlaunch.words import quantity
@@ -207,20 +208,12 @@ def watch(
         Foster & Stine (2008), JRSS B 70:429-444; Tartakovsky, Nikiforov & Basseville (2015),
         Sequential Analysis, 6.3, for false alarms in a given time as the criterion.
     """
-    if not 0 < alpha < 0.5:
-        raise InputError(f"The error rate alpha is {alpha}; give a number between 0 and 0.5, such as 0.05.")
-    counted = set(primary)
-    pools = {True: 0.0, False: 0.0}
-    for c in courses:
-        pools[c.primary and c.check in counted] += c.weight if c.may_alarm else 0.0
-    both = all(weight > 0 for weight in pools.values())
-    share = {True: 1 - INFORMING if both else 1.0, False: INFORMING if both else 1.0}
+    require_alpha(alpha)
     words = f"{family}: {sum(c.may_alarm for c in courses)} courses, {budget}, spent over looks"
-    seen: list[_Seen] = []
-    for c in courses:
-        counts = c.primary and c.check in counted
-        part = share[counts] * c.weight / pools[counts] if pools[counts] > 0 else 1.0
-        seen.append(_see(c, margins.of(c.check, c.kind, c.subject), budget.monthly * part, alpha, counts))
+    seen = [
+        _see(c, margins.of(c.check, c.kind, c.subject), budget.monthly * part, alpha, counts)
+        for c, (part, counts) in zip(courses, shares_of(courses, primary), strict=True)
+    ]
     leads = _leads(seen)
     stories = _stories(seen, leads)
     out: list[Finding] = []
@@ -317,17 +310,25 @@ def _see(course: Course, margin: float, monthly: float, alpha: float, counts: bo
             continue
         verdict = verdict_of(float(low[i]), float(high[i]), margin, direction)
         verdicts.append(Verdict.UNDECIDED if verdict is Verdict.ALARM and not course.may_alarm else verdict)
+    episodes = _episodes(course, verdicts, margin)
+    return _Seen(course, margin, each, low, high, tuple(verdicts), episodes, alpha, counts)
+
+
+def _episodes(course: Course, verdicts: Sequence[Verdict | None], margin: float) -> tuple[Episode, ...]:
+    """A look that stands for its windows speaks for each of them; another for its last one."""
     alarms: dict[int, int] = {}
+    begins: dict[int, int] = {}
     inside: list[bool | None] = [None] * len(course.windows)
     shown = shown_looks(course)
-    for i, (look, seen) in enumerate(zip(course.looks, verdicts, strict=True)):
-        if seen is Verdict.ALARM:
-            alarms[look.last] = i
-        if seen is not None and i in shown:
-            for w in range(look.first, look.last + 1):
-                inside[w] = not _beyond(float(course.value[i]), margin, direction)
-    episodes = episodes_of(alarms, inside, course.change)
-    return _Seen(course, margin, each, low, high, tuple(verdicts), episodes, alpha, counts)
+    for i in sorted(range(len(course.looks)), key=lambda i: -course.looks[i].length):
+        look, seen = course.looks[i], verdicts[i]
+        spoken = range(look.first, look.last + 1) if i in shown else range(look.last, look.last + 1)
+        for w in spoken:
+            if seen is Verdict.ALARM:
+                alarms[w], begins[w] = i, w if i in shown else look.first
+            if seen is not None and i in shown:
+                inside[w] = not _beyond(float(course.value[i]), margin, course.kind.direction)
+    return episodes_of(alarms, inside, course.change, begins)
 
 
 def _beyond(value: float, margin: float, direction: str) -> bool:
@@ -353,12 +354,13 @@ def _stories(seen: Sequence[_Seen], leads: set[int]) -> dict[tuple[int, int], st
     """What the episode that speaks for a story adds about the others, by course and first window."""
     every = [(i, e) for i, s in enumerate(seen) for e in s.episodes]
     out: dict[tuple[int, int], str] = {}
+
+    def rank(member: int) -> tuple[bool, bool, float]:
+        i, episode = every[member]
+        return i in leads, episode.open, _excess(seen[i], _telling(seen[i], episode))
+
     for story, members in stories_of([(_name(seen[i].course), e) for i, e in every]):
-        voice = max(
-            members,
-            key=lambda m: (every[m][0] in leads, every[m][1].open, _excess(seen[every[m][0]], every[m][1].look)),
-        )
-        i, episode = every[voice]
+        i, episode = every[max(members, key=rank)]
         others = [s for s in story.subjects if s != _name(seen[i].course)]
         if others:
             begun = seen[i].course.windows[story.first].label
@@ -380,22 +382,34 @@ def _name(course: Course) -> str:
 # ------------------------------------------------------------------ findings
 
 
+def _telling(s: _Seen, episode: Episode) -> int:
+    """The look that says how large an episode is: the longest alarm within it, the latest of these."""
+    looks = s.course.looks
+    within = [
+        i
+        for i, verdict in enumerate(s.verdicts)
+        if verdict is Verdict.ALARM and episode.start <= looks[i].first and looks[i].last <= episode.last
+    ]
+    return max(within, key=lambda i: (looks[i].length, looks[i].last), default=episode.look)
+
+
 def _episode_finding(s: _Seen, episode: Episode, story: str, words: str, lead: bool) -> Finding:
-    c = s.course
-    effect = _effect(s, episode.look)
+    c, look = s.course, _telling(s, episode)
+    effect = _effect(s, look)
     since = _since(c.windows, episode)
-    sentence = f"{c.say(effect, Verdict.ALARM, episode.look)} {since}{story}"
+    sentence = f"{c.say(effect, Verdict.ALARM, look)} {since}{story}"
     label = c.windows[episode.start].label
     window = f"from {label}" if episode.open else f"{label} to {c.windows[episode.last].label}"
     action = c.action if episode.open else "It is over: look at what it was, so that it need not come back."
-    return _finding(s, episode.look, Verdict.ALARM, effect, sentence, action, window, words, lead and episode.open)
+    return _finding(s, look, Verdict.ALARM, effect, sentence, action, window, words, lead and episode.open)
 
 
 def _quiet_finding(s: _Seen, words: str, lead: bool) -> Finding:
     c, at = s.course, s.last
     if at is None:
-        why = next((r for r in reversed(c.reasons) if r), "no_rows")
-        sentence = f"No window could be looked at for {_name(c)}."
+        why = next((r for r, _ in Counter(r for r in c.reasons if r).most_common(1)), "no_rows")
+        about = f" of {_name(c)}" if c.subject or c.segment is not None else ""
+        sentence = f"Nothing can be said yet of the {c.kind.name}{about}: no window could be looked at."
         return _finding(s, None, Verdict.UNDECIDED, None, sentence, WAIT, None, words, lead, why)
     verdict = s.verdicts[at] or Verdict.UNDECIDED
     effect = _effect(s, at)

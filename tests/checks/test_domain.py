@@ -309,7 +309,8 @@ def test_a_change_is_found_in_the_looks_after_it() -> None:
     assert "'age'" in words
     assert course.change is not None
     assert course.change(20, 27) == Change(14, 0, 20)  # small looks: none before it is shown to be fine
-    assert course.change(3, 27) is None
+    assert course.change(3, 27) == Change(0, 0, 6)
+    assert course.change(28, 28) is None
 
 
 def test_days_of_their_own_and_weekends_seldom_alarm() -> None:

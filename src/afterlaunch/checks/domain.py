@@ -219,8 +219,8 @@ def _course(
 
 
 def _change(looks: Sequence[Look], told: Sequence[Told | None], first: int, last: int) -> Change | None:
-    """An episode began in the stretch that ends where it was found, or since the last one shown to be fine."""
-    at = next((i for i, look in enumerate(looks) if look.last == first), None)
+    """An episode began in the stretch where it was found, or since the last one shown to be fine."""
+    at = next((i for i, look in enumerate(looks) if look.first <= first <= look.last), None)
     if at is None:
         return None
     fine = [
