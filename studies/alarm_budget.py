@@ -64,9 +64,9 @@ from scipy import stats
 import afterlaunch
 from afterlaunch.checks import drift
 from afterlaunch.decide import Margins
-from afterlaunch.episodes import Episode, episodes_of
+from afterlaunch.episodes import episodes_of
 from afterlaunch.finding import Verdict
-from afterlaunch.watch import Budget, Course, alphas, watch
+from afterlaunch.watch import Budget, watch
 
 REFERENCE, PRODUCTION = 84, 365
 MONTHS = PRODUCTION / 30
@@ -118,25 +118,6 @@ def replay(
     return out
 
 
-def found(courses: list[Course], budget: Budget) -> list[tuple[Course, Episode]]:
-    """Every episode, with the window of its first alarm, which a finding does not tell."""
-    out = []
-    weight = sum(c.weight for c in courses if c.may_alarm)
-    for c in courses:
-        each = alphas(c, budget.monthly * c.weight / weight)
-        low, _ = c.ends(each, np.full(each.size, ALPHA))
-        margin = c.kind.margin
-        alarms, inside = {}, [None] * len(c.windows)
-        for i, look in enumerate(c.looks):
-            if math.isfinite(c.value[i]):
-                if low[i] > margin:
-                    alarms[look.last] = i
-                if look.length == 1:
-                    inside[look.last] = bool(c.value[i] <= margin)
-        out += [(c, e) for e in episodes_of(alarms, inside)]
-    return out
-
-
 def do(task: Task) -> list[dict[str, Any]]:
     rng = seed_of(task)
     p = pool(task["table"], task["data"], task["rows"])
@@ -168,9 +149,7 @@ def once(rng: np.random.Generator, p: Pool, shares: dict[str, tuple[Floats, Floa
     budget = Budget.parse("1/month")
     seen = watch(courses, margins=Margins(), budget=budget, primary=("drift",))
     spent = time.monotonic() - begun
-    mine = found(courses, budget)
-    said = [f for f in seen.findings if f.verdict is Verdict.ALARM]
-    assert len(said) == len(mine), (len(said), len(mine))
+    mine = seen.episodes
     quiet = [f for f in seen.findings if f.verdict is not Verdict.ALARM and f.primary]
     out: dict[str, Any] = {
         "episodes": len(mine),

@@ -171,10 +171,12 @@ class Watched:
     Attributes:
         findings: One for every course and episode.
         figure: All courses as one picture (see `report.charts`, kind "timeline"); None without windows.
+        episodes: Every episode, and the effect that it is of.
     """
 
     findings: tuple[Finding, ...]
     figure: Json | None
+    episodes: tuple[tuple[Course, Episode], ...]
 
 
 def watch(
@@ -223,7 +225,8 @@ def watch(
             out.append(_episode_finding(s, episode, stories.get((i, episode.first), ""), words, lead))
         if not any(e.open for e in s.episodes):
             out.append(_quiet_finding(s, words, lead))
-    return Watched(tuple(out), _timeline(seen, leads, budget))
+    episodes = tuple((s.course, episode) for s in seen for episode in s.episodes)
+    return Watched(tuple(out), _timeline(seen, leads, budget), episodes)
 
 
 def alphas(course: Course, monthly: float) -> Floats:
