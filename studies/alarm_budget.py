@@ -73,7 +73,6 @@ MONTHS = PRODUCTION / 30
 SETTINGS = ("nothing changed", "one column at the margin", "all columns at the margin", "2 × the margin")
 DRAWS = ("days", "weeks")
 MISSING, OUT = 0.02, 0.01
-ALPHA = 0.05
 
 
 # ------------------------------------------------------------------ one replay

@@ -22,7 +22,7 @@ ORDER = [
     {"tables", "profile", "roles_guess", "config"},
     {"checks"},
     {"questions"},
-    {"report", "release", "events"},
+    {"report", "release", "events", "retrain"},
     {"integrations", "service"},
     {"afterlaunch"},  # the public names, and no others, through `import afterlaunch`
     {"demo"},
@@ -45,6 +45,7 @@ ONLY = {
         "episodes",
         "roles",
         "profile.types",
+        "profile.compared",
         "profile.bins",
         "profile.scores",
     },

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import polars as pl
 
 from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.profile.compared import Compared, Labelings
 from afterlaunch.profile.types import Kind, MetricCounts, PairCounts, Profile, Timeline
 from afterlaunch.roles import Roles
 from afterlaunch.watch import Course
 
 Task = Literal["binary", "multiclass", "regression", "ranking"]
-Need = Literal["columns", "metric", "pairs", "samples", "windows", "stream"]
+Need = Literal["columns", "metric", "pairs", "samples", "windows", "stream", "panel", "labelings"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Evidence:
         metric_timeline: The same for production; one for each of `timeline.windows`.
         stream: Rows of production in the order of time with their outcome, prediction, score and whatever
             else a loss is made of (need "stream"); bounded, the first rows of the log are kept.
+        panel: What two versions put out for the same rows or lists (need "panel").
+        labelings: Two clusterings of the same members (need "labelings").
         predict: The user's model: takes a frame like the reference, returns scores, shape (n,).
         options: Settings of single checks, such as "threshold" or "k".
     """
@@ -87,6 +90,8 @@ class Evidence:
     metric_history: Sequence[MetricCounts] = ()
     metric_timeline: Sequence[MetricCounts] = ()
     stream: pl.DataFrame | None = None
+    panel: Compared | None = None
+    labelings: Labelings | None = None
     predict: Callable[[pl.DataFrame], Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
