@@ -73,7 +73,7 @@ class RunPairs:
     @property
     def clustered(self) -> bool:
         """Whether subjects are grouped by unit."""
-        return self.subjects.shape[1] > 1
+        return int(self.subjects.shape[1]) > 1
 
 
 @dataclass(frozen=True)
