@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,8 @@ class RunPairs:
         squares: Name to the sums of its squares, shape (P, G).
         scalars: Name of a value that every run has on every subject (a loss, a hit) to its sums, shape (R, G).
         scalar_squares: Name to the sums of squares, shape (R, G).
-        scalar_subjects: Subjects behind the scalars, shape (R, G).
+        scalar_subjects: Subjects with an outcome, behind the scalars that need one, shape (R, G); "score" is of
+            the subjects that "scored" counts.
         alone: Subjects that only one of the two versions has: (baseline only, candidate only).
         sample: Subjects that were drawn, when not all were looked at; None when all were.
         examples: Name of a distance to rows to read, a table of kind "examples" (see `report.charts`).
@@ -131,10 +133,11 @@ class Compared:
         list_segments: The same as `lists` by segment.
         mixes: Category mix by segment; "" is all.
         catalogue: Items of the lists.
-        scores: Pairs of scores of the same rows by the first run of each version, a sample, shape (n, 2); then
-            `score_buckets`, shape (n,), and whether it is the whole.
-        score_buckets: Bucket of each of `scores`.
-        score_total: Rows that have both scores.
+        orders: Pairs of rows, drawn at random, as subjects: whether their order turned round ("disorder").
+        outputs: What every run put out for a sample of rows, shape (n, R): scores, or codes of classes.
+        output_kind: Which of them; None without outputs.
+        output_buckets: Bucket of each of those rows, shape (n,); None where rows are independent.
+        output_total: Rows that were drawn from.
         task: "binary", "multiclass", "regression" or "ranking"; None where there is no outcome.
     """
 
@@ -144,9 +147,11 @@ class Compared:
     list_segments: Mapping[str, RunPairs] = field(default_factory=dict)
     mixes: Mapping[str, Mix] = field(default_factory=dict)
     catalogue: Catalogue | None = None
-    scores: Floats | None = None
-    score_buckets: Ints | None = None
-    score_total: int = 0
+    orders: RunPairs | None = None
+    outputs: Floats | None = None
+    output_kind: Literal["score", "class"] | None = None
+    output_buckets: Ints | None = None
+    output_total: int = 0
     task: str | None = None
 
 
