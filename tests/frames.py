@@ -200,3 +200,26 @@ def lived(rows: int = 24, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
             )
         )
     return frames[0], frames[1]
+
+
+COMPARED: dict[str, Any] = {
+    "version": "version",
+    "id": "request",
+    "unit": "user",
+    "score": "p",
+    "outcome": "y",
+    "segment": "country",
+}
+"""Roles of the columns of `compared`."""
+
+
+def versions(frame: pl.DataFrame) -> pl.DataFrame:
+    """A log as the panel of two versions: the new one scores otherwise."""
+    new = frame.with_columns(p=1 - pl.col("p") ** 2) if "p" in frame.columns else frame
+    return pl.concat([frame.with_columns(version=pl.lit("old")), new.with_columns(version=pl.lit("new"))])
+
+
+def compared(rows: int = 800, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A panel in which two versions disagree, twice: a comparison has one table."""
+    panel = versions(launched(rows, seed)[0])
+    return panel, panel

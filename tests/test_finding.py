@@ -148,8 +148,7 @@ def test_the_headline_says_whether_the_model_is_fine_and_what_to_do() -> None:
     assert Review("drift", (UNDECIDED,)).headline == "Not decided: 1 finding had too little evidence."
     more = [finding(verdict=Verdict.UNDECIDED, reason="x", rows_needed=n, subject=str(n)) for n in (1200, 34_000)]
     assert Review("drift", (*more, UNDECIDED)).headline == (
-        "Not decided: 3 findings had too little evidence. "
-        "About 34,000 production rows would decide all that rows can decide."
+        "Not decided: 3 findings had too little evidence. About 34,000 rows would decide all that rows can decide."
     )
 
 

@@ -80,6 +80,7 @@ class Estimate:
         sample: Rows of the bounded sample it rests on.
         table: Chart data, see `Finding.table`.
         may_alarm: False for an estimate that can never alarm (it then takes no error rate).
+        things: What `rows_needed` counts.
     """
 
     check: str
@@ -102,6 +103,7 @@ class Estimate:
     sample: int | None = None
     table: Json | None = None
     may_alarm: bool = True
+    things: str = "production rows"
 
 
 @dataclass(frozen=True)
@@ -350,7 +352,7 @@ def _action(e: Estimate, verdict: Verdict, margin: float, rows_needed: int | Non
         near = quantity(margin, e.kind.unit)
         return f"The change lies near the margin of {near}: decide whether that much matters, or watch it."
     if rows_needed is not None:
-        return f"Wait for about {rows_needed:,} production rows; they would decide it."
+        return f"Wait for about {rows_needed:,} {e.things}; they would decide it."
     generic = "Give it more evidence, or set a wider margin if that much change does not matter."
     # Without a value the check knows best what is lacking; with one, its action is for an alarm.
     return REMEDIES.get(reason or "", (e.action if e.value is None else "") or generic)

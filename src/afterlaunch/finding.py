@@ -247,7 +247,7 @@ class Review:
             return f"Not fine: {first.sentence} {first.action}"
         if undecided:
             need = [f.rows_needed for f in undecided if f.rows_needed is not None]
-            more = f" About {max(need):,} production rows would decide all that rows can decide." if need else ""
+            more = f" About {max(need):,} rows would decide all that rows can decide." if need else ""
             return f"Not decided: {_count(len(undecided), 'finding')} had too little evidence.{more}"
         if not primary:
             return "Not decided: nothing could be checked."

@@ -270,6 +270,9 @@ def count_sampled(
         Rows, orders and outputs; sums are named as by `count_two`, "wins", "losses" and "neutral" left out.
     """
     bucket = rows[columns.bucket].to_numpy().astype(np.int64) if columns.bucket else None
+    if bucket is None and len(runs) > 2:
+        # Independent rows may be dealt into any buckets, and these tell how distances of different pairs go together.
+        bucket = np.arange(rows.height, dtype=np.int64) % BUCKETS
     classes, values = _classes(rows, columns), _values(rows, columns)
     if classes is None and values is None:
         return Compared()

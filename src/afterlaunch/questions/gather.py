@@ -129,7 +129,7 @@ def _add_buckets(tables: Tables) -> None:
     both = (tables.reference, tables.production)
     if roles.bucket is not None and all(roles.bucket in t.columns for t in both):
         for table in both:
-            _require_bucket(table, roles.bucket)
+            require_bucket(table, roles.bucket)
         tables.bucket, tables.scheme = roles.bucket, f"column {roles.bucket}"
         return
     if roles.unit is None:
@@ -154,7 +154,7 @@ def _add_buckets(tables: Tables) -> None:
     tables.bucket = name
 
 
-def _require_bucket(table: Table, column: str) -> None:
+def require_bucket(table: Table, column: str) -> None:
     """Refuse a bucket column that does not hold 0 to 63."""
     if not table.schema()[column].is_integer():
         raise InputError(

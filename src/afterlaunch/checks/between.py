@@ -1,0 +1,141 @@
+"""What checks of two versions share: their names, what they have in common, and change beyond reruns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.finding import Effect, Json, Verdict
+from afterlaunch.profile.compared import Run, RunPairs
+from afterlaunch.stats.reruns import Excess, excess
+from afterlaunch.words import estimate as in_words
+from afterlaunch.words import plain, quantity
+
+COMMON = 0.8
+"""Share of the subjects of either version that both must have; with fewer, those in common may be of another kind."""
+
+LEAST = 10
+"""Replicates of a version from which their spread is known well enough not to be warned of."""
+
+
+def names_of(runs: Sequence[Run], baseline: int) -> tuple[str, str]:
+    """What the two versions are called."""
+    return plain(runs[0].version), plain(runs[baseline].version)
+
+
+def replicated(pairs: RunPairs) -> bool:
+    """Whether any version has more than one run."""
+    return len(pairs.runs) > 2
+
+
+def few(check: str, kind: EffectKind, pairs: RunPairs, things: str) -> Estimate | None:
+    """An estimate that says why nothing can be said, when the versions have too little in common.
+
+    Args:
+        check: Name of the check.
+        kind: The effect that would be measured.
+        pairs: What they have in common.
+        things: What the subjects are, such as "rows".
+    """
+    together, alone = pairs.total, sum(pairs.alone)
+    first, second = names_of(pairs.runs, pairs.baseline)
+    if together == 0:
+        why, say = "no_shared_rows", f"{first} and {second} have put out something for none of the same {things}"
+    elif together < COMMON * (together + alone):
+        why = "few_in_common"
+        share = quantity(round(together / (together + alone), 3), "share")
+        say = f"Only {share} of the {things} have an output of both {first} and {second}"
+    else:
+        return None
+    return Estimate(
+        check,
+        kind,
+        "",
+        None,
+        n=together,
+        reason=why,
+        sentence=f"{say}, so they cannot be compared.",
+        action=f"Let both versions put out something for the same {things}: score one table with both.",
+    )
+
+
+def beyond_reruns(pairs: RunPairs, name: str) -> Excess | None:
+    """How much farther the versions are apart than their own reruns, for one distance."""
+    return excess(
+        pairs.sums[name],
+        pairs.subjects,
+        pairs.pairs,
+        baseline=pairs.baseline,
+        runs=len(pairs.runs),
+    )
+
+
+def excess_estimate(
+    check: str,
+    kind: EffectKind,
+    pairs: RunPairs,
+    name: str,
+    *,
+    what: str,
+    things: str,
+    action: str,
+    table: Callable[[Excess], Json | None] = lambda _: None,
+) -> Estimate:
+    """The change beyond reruns of one distance, or why it is not known.
+
+    Args:
+        check: Name of the check.
+        kind: The effect.
+        pairs: Distances between the runs.
+        name: Which of them.
+        what: What the distance is, such as "of predictions change".
+        things: What the subjects are, such as "rows".
+        action: What to do when it alarms.
+        table: Chart data of what was found.
+    """
+    first, second = names_of(pairs.runs, pairs.baseline)
+    sizes = pairs.baseline, len(pairs.runs) - pairs.baseline
+    found = beyond_reruns(pairs, name)
+    if found is None or found.floor is None:
+        return Estimate(
+            check,
+            kind,
+            "",
+            None,
+            n=pairs.total,
+            reason="too_few_replicates",
+            sentence=f"{sizes[0]} and {sizes[1]} runs of {first} and {second} do not tell how much reruns differ.",
+            action=f"Give {LEAST} replicates or more of at least one version, from resampled data and other seeds.",
+        )
+    floor, between = quantity(found.floor, kind.unit), quantity(found.between, kind.unit)
+
+    def say(effect: Effect, verdict: Verdict) -> str:
+        lead = (
+            f"{in_words(effect)} more {what} from {first} to {second} than between reruns of one version: "
+            f"{between} against {floor}"
+        )
+        if min(s for s in sizes if s > 1) < LEAST:
+            lead += f"; with {sizes[0]} and {sizes[1]} runs that floor is itself uncertain"
+        if verdict is Verdict.OK:
+            lead += "; the rest is seed and sample"
+        return lead + "."
+
+    return Estimate(
+        check,
+        kind,
+        "",
+        found.value,
+        found.interval,
+        say=say,
+        action=action,
+        n=pairs.total,
+        method="two-sample U-statistic of distances between runs; jackknife over runs and subjects",
+        binding="too_few_replicates",
+        sample=pairs.sample,
+        table=table(found),
+    )
+
+
+def by_segment(segments: Mapping[str, float], most: int = 40) -> list[tuple[str, float]]:
+    """Segments and their values, the largest first."""
+    return sorted(segments.items(), key=lambda s: (-s[1], s[0]))[:most]
