@@ -223,3 +223,38 @@ def compared(rows: int = 800, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame
     """A panel in which two versions disagree, twice: a comparison has one table."""
     panel = versions(launched(rows, seed)[0])
     return panel, panel
+
+
+RANKED: dict[str, Any] = {
+    "version": "version",
+    "list": "user",
+    "item": "item",
+    "position": "place",
+    "category": "genre",
+    "segment": "country",
+}
+"""Roles of the columns of `ranked`."""
+
+
+def ranked(users: int = 200, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Lists of five items by two versions, of which the new one shows other items and mostly one category; twice."""
+    rng = np.random.default_rng(seed)
+    genres, parts = np.array(["action", "comedy", "drama"]), []
+    for version, items in (("old", 30), ("new", 36)):
+        chosen = np.argsort(rng.random((users, items)) + (np.arange(items) % 3 == 1) * (version == "old"), axis=1)[
+            :, :5
+        ]
+        parts.append(
+            pl.DataFrame(
+                {
+                    "version": [version] * (5 * users),
+                    "user": np.repeat(np.arange(users), 5),
+                    "country": np.repeat(np.where(np.arange(users) % 2, "DE", "FR"), 5),
+                    "item": [f"item {i}" for i in chosen.ravel()],
+                    "genre": genres[chosen.ravel() % 3],
+                    "place": np.tile(np.arange(1, 6), users),
+                }
+            )
+        )
+    panel = pl.concat(parts)
+    return panel, panel

@@ -10,6 +10,7 @@ from afterlaunch.roles import Roles
 
 if TYPE_CHECKING:
     from afterlaunch.config import Config
+    from afterlaunch.questions.compare import compare
     from afterlaunch.questions.drift import drift
     from afterlaunch.questions.launch import launch
 
@@ -24,12 +25,14 @@ __all__ = [
     "Roles",
     "Verdict",
     "__version__",
+    "compare",
     "drift",
     "launch",
 ]
 
 _LAZY = {
     "Config": "afterlaunch.config",
+    "compare": "afterlaunch.questions.compare",
     "drift": "afterlaunch.questions.drift",
     "launch": "afterlaunch.questions.launch",
 }

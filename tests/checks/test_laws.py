@@ -27,9 +27,23 @@ from polars.testing import assert_frame_equal
 import afterlaunch as al
 from afterlaunch.checks import CHECKS
 from afterlaunch.finding import Finding, Review, Verdict
+from afterlaunch.questions import compare as compare_question
 from afterlaunch.questions import drift as drift_question
 from afterlaunch.questions import launch as launch_question
-from tests.frames import ENGINES, LIVED, ROLES, handed_in, launched, lived, model
+from tests.frames import (
+    COMPARED,
+    ENGINES,
+    LIVED,
+    RANKED,
+    ROLES,
+    compared,
+    handed_in,
+    launched,
+    lived,
+    model,
+    ranked,
+    versions,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,12 +52,35 @@ def _follow(before: Any, now: Any, **more: Any) -> Review:
     return al.drift(before, now, every="1d", **more)
 
 
+def _compare(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """One table has both versions; a log of one version is made such a panel."""
+    del before
+    if isinstance(now, pl.DataFrame) and "version" not in now.columns:
+        now, roles = versions(now), COMPARED
+    return al.compare(now, baseline="old", candidate="new", roles=roles, **more)
+
+
+def _compare_lists(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """A log of one version is made such a panel, with a list for each user."""
+    del before
+    if isinstance(now, pl.DataFrame) and "version" not in now.columns:
+        now = versions(now)
+        columns = {"list": "user", "item": "request", "position": "place", "category": "country"}
+        roles = {"version": "version", **{r: c for r, c in columns.items() if c in now.columns}}
+    return al.compare(now, baseline="old", candidate="new", roles=roles, **more)
+
+
 QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
     "launch": ((launch_question, "CHECKS"), al.launch),
     "drift": ((drift_question, "CHECKS"), al.drift),
     "drift over time": ((drift_question, "FOLLOWED"), _follow),
+    "compare": ((compare_question, "CHECKS"), _compare),
+    "compare lists": ((compare_question, "CHECKS"), _compare_lists),
 }
 """Each question: where its checks are listed, and how it is asked."""
+
+TWO_TABLES = [q for q in QUESTIONS if not q.startswith("compare")]
+"""Questions that are asked of a reference and of production."""
 
 OPTIONS = {"margins", "alpha", "domain"}
 """What a drift review can be told besides tables and roles."""
@@ -72,13 +109,19 @@ def review(question: str, before: Any, now: Any, *, roles: dict[str, Any] | None
 
 def story_of(check: str) -> str:
     """The question in whose story a check must find something."""
-    return "launch" if check in launch_question.CHECKS else "drift over time"
+    if check in launch_question.CHECKS:
+        return "launch"
+    if check in drift_question.FOLLOWED:
+        return "drift over time"
+    return "compare lists" if check in {"lists", "mix"} else "compare"
 
 
 Tables = Callable[[], tuple[pl.DataFrame, pl.DataFrame]]
 STORIES: dict[str, tuple[Tables, dict[str, Any], dict[str, Any]]] = {
     "launch": (lambda: launched(800), ROLES, {"predict": model}),
     "drift over time": (lived, LIVED, {"domain": "always"}),
+    "compare": (compared, COMPARED, {}),
+    "compare lists": (ranked, RANKED, {}),
 }
 """A story for every question that tells one: its tables, roles and options."""
 
@@ -432,7 +475,7 @@ def test_nothing_to_go_by_is_never_a_pass(check: str, poor: str, alone: Callable
         assert passed == set()
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("question", TWO_TABLES)
 def test_two_columns_of_one_name_are_refused(question: str) -> None:
     frame = launched(50)[0].to_pandas()
     twice = pd.concat([frame, frame[["age"]]], axis=1)
@@ -440,7 +483,7 @@ def test_two_columns_of_one_name_are_refused(question: str) -> None:
     assert judge(question, frame, twice) == "The production table has two columns 'age'; rename one of them."
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("question", TWO_TABLES)
 def test_a_table_of_very_many_columns_is_reviewed(question: str) -> None:
     rng = np.random.default_rng(1)
     names = [f"c{i}" for i in range(200)]

@@ -23,8 +23,8 @@ from afterlaunch.config import PREFIX, Config
 from afterlaunch.profile import bins, pairs
 from afterlaunch.profile.buckets import BUCKETS, MULTIPLIER, SCHEME, VECTORS
 from afterlaunch.profile.scores import SCORE_BINS
+from afterlaunch.questions import compare, gather, launch
 from afterlaunch.questions import drift as drift_question
-from afterlaunch.questions import gather, launch
 from afterlaunch.questions import outcomes as outcomes_question
 from afterlaunch.roles import Roles
 from afterlaunch.stats import association, calibration, examination, intervals
@@ -34,6 +34,9 @@ from tests.docs.pages import ROOT, code, prose, read, rows, section
 SOURCE = ROOT / "src" / "afterlaunch"
 LAUNCH, DRIFT, VERDICTS, CONFIGURATION = (f"docs/{n}.md" for n in ("launch", "drift", "verdicts", "configuration"))
 
+CHECK_PAGES = ("concept", "domain", "lists", "novelty", "performance", "stability")
+"""Pages besides those of the questions that have tables of effects."""
+
 
 # ------------------------------------------------------------------ effects
 
@@ -41,7 +44,7 @@ LAUNCH, DRIFT, VERDICTS, CONFIGURATION = (f"docs/{n}.md" for n in ("launch", "dr
 def effects() -> dict[str, dict[str, str]]:
     """Documented effects: "check/key" to the row of its table."""
     found: dict[str, dict[str, str]] = {}
-    for page in (LAUNCH, DRIFT, *(f"docs/{n}.md" for n in ("concept", "domain", "novelty", "performance"))):
+    for page in (LAUNCH, DRIFT, *(f"docs/{n}.md" for n in CHECK_PAGES)):
         for row in rows(prose(page)):
             if "default margin" in row:
                 (key,) = code(row["effect"])
@@ -73,7 +76,8 @@ def test_checks_count_toward_the_verdict_as_documented() -> None:
         if "counts toward the verdict" in row
     }
     assert listed == {name: name in launch.PRIMARY for name in launch.CHECKS}
-    assert {*launch.CHECKS, *drift_question.FOLLOWED} == set(registry.CHECKS)
+    assert {*launch.CHECKS, *drift_question.FOLLOWED, *compare.CHECKS} == set(registry.CHECKS)
+    assert compare.CHECKS == compare.PRIMARY
     assert set(drift_question.CHECKS) <= set(drift_question.FOLLOWED) == set(drift_question.PRIMARY)
 
 

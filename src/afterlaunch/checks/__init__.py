@@ -2,16 +2,20 @@
 
 from afterlaunch.checks import (
     availability,
+    churn,
     concept,
     domain,
     drift,
     gap,
     leakage,
+    lists,
     metric,
+    mix,
     novelty,
     performance,
     position,
     rescore,
+    scores,
     skew,
 )
 from afterlaunch.checks.evidence import Check, Evidence, Sample
@@ -33,6 +37,10 @@ CHECKS: dict[str, Check] = {
         novelty.CHECK,
         performance.CHECK,
         concept.CHECK,
+        churn.CHECK,
+        scores.CHECK,
+        lists.CHECK,
+        mix.CHECK,
     )
 }
 """Every check by name."""

@@ -126,7 +126,7 @@ def _shift(pairs: RunPairs) -> Estimate:
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
-        return f"{in_words(effect)}: scores move that far on average from {first} to {second}, in their own spread."
+        return f"Scores move by {in_words(effect)} on average from {first} to {second}, in the spread that they had."
 
     return Estimate(
         "scores",

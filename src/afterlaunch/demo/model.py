@@ -44,7 +44,7 @@ class Model:
         return scores
 
 
-def train(calls: pl.DataFrame, features: Sequence[str], outcome: str, positive: str) -> Model:
+def train(calls: pl.DataFrame, features: Sequence[str], outcome: str, positive: str, seed: int = SEED) -> Model:
     """Train on calls whose outcome is known.
 
     Args:
@@ -52,6 +52,7 @@ def train(calls: pl.DataFrame, features: Sequence[str], outcome: str, positive: 
         features: Columns to learn from, of text or numbers.
         outcome: The column to predict.
         positive: Its value to give the probability of.
+        seed: Of what the training draws at random.
     """
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -67,7 +68,7 @@ def train(calls: pl.DataFrame, features: Sequence[str], outcome: str, positive: 
             max_iter=80,
             max_leaf_nodes=15,
             categorical_features=list(range(len(words))),
-            random_state=SEED,
+            random_state=seed,
         ),
     )
     with _one_thread():

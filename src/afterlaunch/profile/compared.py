@@ -165,8 +165,12 @@ class Labelings:
         counts: Members per bucket and pair of labels, shape (G, A, B); G is 1 without units.
         alone: Members that only one of the two has: (previous only, current only).
         noise: Labels that mean "in no cluster", such as -1; they are never matched.
-        reruns: Cold reruns of each week on the same members: ("previous" | "current", first rerun, second rerun)
-            to their contingency, shape (A', B').
+        reruns: Cold reruns of both weeks, the previous week's first, and one minus the adjusted Rand index of every
+            two, as "change"; None without.
+        sample: Members that were drawn, when not all were counted; None when all were.
+        recovered: Where the previous labels are those of the nearest centroid, the share of the previous week's own
+            members that get their own label back in that way; None where labels are as they were given.
+        sizes: All members of each previous and each current label, shapes (A,) and (B,).
     """
 
     previous: tuple[str, ...]
@@ -174,4 +178,7 @@ class Labelings:
     counts: Ints
     alone: tuple[int, int] = (0, 0)
     noise: frozenset[str] = frozenset()
-    reruns: Mapping[tuple[str, str, str], Ints] = field(default_factory=dict)
+    reruns: RunPairs | None = None
+    sample: int | None = None
+    recovered: float | None = None
+    sizes: tuple[Ints, Ints] | None = None

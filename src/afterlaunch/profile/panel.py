@@ -363,7 +363,8 @@ def _all_pairs(
     if known is not None:
         whole = np.stack([added(known[:, i]) for i in range(len(runs))])
     if values is not None:
-        scored = np.broadcast_to(~np.isnan(values).any(axis=1)[:, None], values.shape)
+        every = np.asarray(~np.isnan(values).any(axis=1))
+        scored = np.broadcast_to(every[:, None], values.shape)
         scalars["score"] = np.where(scored, values, 0.0)
         scalars["scored"] = scored.astype(np.float64)
     firsts = np.arange(len(runs)) < baseline

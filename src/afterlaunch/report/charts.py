@@ -4,7 +4,8 @@
 
 ``{"kind": "distribution", "title": str, "labels": [str], "reference": [share], "production": [share]}``
     Two distributions over the same categories; with ``"ordered": true`` the labels are
-    bins of a number and stand side by side instead of below each other.
+    bins of a number and stand side by side instead of below each other. ``"names": [str, str]``
+    says what the two are, in place of "Reference" and "Production".
 ``{"kind": "intervals", "title": str, "unit": str, "rows": [{"name": str, "value": x, "low": x, "high": x}]}``
     Estimates with their intervals, one a row.
 ``{"kind": "parts", "title": str, "unit": str, "rows": [...]}``
@@ -16,6 +17,8 @@
     Rows to read; drawn as a table.
 ``{"kind": "timeline", ...}``
     A review over windows, see `report.timeline`.
+``{"kind": "flow", ...}``
+    Members that go from cluster to cluster, see `report.flow`.
 
 In intervals, parts and lines, `low` and `high` may be null where there is no interval, and
 `y` may be null where a line has a gap. The unit "share" is shown in percent. Long tables are
@@ -31,6 +34,7 @@ from typing import Any
 from markupsafe import Markup
 
 from afterlaunch.finding import Json
+from afterlaunch.report.flow import flow
 from afterlaunch.report.svg import compact
 from afterlaunch.report.text import plain, shorten
 from afterlaunch.report.timeline import timeline
@@ -96,12 +100,15 @@ def _distribution(table: Json) -> _Drawn:
     labels = [plain(v) for v in _list(table, "labels")]
     shares = {key: _numbers(table, key, len(labels)) for key in ("reference", "production")}
     ordered = table.get("ordered") is True
+    names = [shorten(plain(n), 40) for n in table.get("names", ("reference", "production"))]
+    if len(names) != 2:
+        raise _Malformed("a distribution has two names")
     most = MOST_BINS if ordered else MOST_CATEGORIES
     shown, full = _labels(labels[:most])
     rows = [
-        {"label": label, "table": key, "share": values[i], "say": f"{full.get(label, label)}: {key} {values[i]:.2%}"}
+        {"label": label, "table": key, "share": values[i], "say": f"{full.get(label, label)}: {name} {values[i]:.2%}"}
         for i, label in enumerate(shown)
-        for key, values in shares.items()
+        for name, (key, values) in zip(names, shares.items(), strict=True)
     ]
     share_axis = alt.Axis(format="~%", tickCount=5)
     colour = alt.Color("table:N", legend=None, scale=alt.Scale(domain=list(shares), range=[_REFERENCE, _PRODUCTION]))
@@ -124,8 +131,11 @@ def _distribution(table: Json) -> _Drawn:
             color=colour,
             description="say:N",
         ).properties(width=WIDTH - 120, height=22 * max(1, len(shown)))
-    legend = _legend([("Reference", _REFERENCE, ()), ("Production", _PRODUCTION, ())], lines=False)
-    words = f"{_text(table, 'title')}: shares of reference and production over {len(labels)} values"
+    legend = _legend(
+        [(n[0].upper() + n[1:] if n else n, c, ()) for n, c in zip(names, (_REFERENCE, _PRODUCTION), strict=True)],
+        lines=False,
+    )
+    words = f"{_text(table, 'title')}: shares of {names[0]} and {names[1]} over {len(labels)} values"
     return _svg(drawn, words, full), _cut(len(labels), most, "values"), legend
 
 
@@ -254,6 +264,7 @@ _KINDS = {
     "lines": _lines,
     "examples": _examples,
     "timeline": timeline,
+    "flow": flow,
 }
 
 
