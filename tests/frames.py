@@ -258,3 +258,31 @@ def ranked(users: int = 200, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]
         )
     panel = pl.concat(parts)
     return panel, panel
+
+
+def replicated(rows: int = 400, seeds: int = 6) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A panel of two versions, each trained several times; twice."""
+    base = launched(rows)[0]
+    parts = []
+    for version, lean in (("old", 0.0), ("new", 0.4)):
+        for seed in range(seeds):
+            noise = np.random.default_rng([seed, len(version), int(10 * lean)]).normal(0, 0.3, rows)
+            logit = (pl.col("p") / (1 - pl.col("p"))).log() + lean + pl.Series(noise)
+            parts.append(base.with_columns(p=1 / (1 + (-logit).exp()), version=pl.lit(version), seed=pl.lit(seed)))
+    panel = pl.concat(parts)
+    return panel, panel
+
+
+CLUSTERED: dict[str, Any] = {"id": "member"}
+"""Roles of the columns of `clustered`."""
+
+
+def clustered(rows: int = 600, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Two weeks of the same members: cluster 0 splits, cluster 1 goes on under another label, and 2 loses some."""
+    rng = np.random.default_rng(seed)
+    before = np.arange(rows) % 3
+    age, colour = rng.normal(20 + 20 * before, 2), np.array(["red", "green", "blue"])[before]
+    after = np.select([before == 1, before == 2, np.arange(rows) % 2 == 0], [7, 2, 5], 9)
+    after = np.where(rng.random(rows) < 0.05, 2, after)
+    common = pl.DataFrame({"member": np.arange(rows), "age": age, "colour": colour})
+    return common.with_columns(cluster=pl.Series(before)), common.with_columns(cluster=pl.Series(after))

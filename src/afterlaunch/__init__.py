@@ -10,9 +10,11 @@ from afterlaunch.roles import Roles
 
 if TYPE_CHECKING:
     from afterlaunch.config import Config
+    from afterlaunch.questions.clusters import clusters
     from afterlaunch.questions.compare import compare
     from afterlaunch.questions.drift import drift
     from afterlaunch.questions.launch import launch
+    from afterlaunch.retrain.replicate import replicate
 
 __version__ = "0.1.0"
 
@@ -25,16 +27,20 @@ __all__ = [
     "Roles",
     "Verdict",
     "__version__",
+    "clusters",
     "compare",
     "drift",
     "launch",
+    "replicate",
 ]
 
 _LAZY = {
     "Config": "afterlaunch.config",
+    "clusters": "afterlaunch.questions.clusters",
     "compare": "afterlaunch.questions.compare",
     "drift": "afterlaunch.questions.drift",
     "launch": "afterlaunch.questions.launch",
+    "replicate": "afterlaunch.retrain.replicate",
 }
 
 

@@ -27,21 +27,25 @@ from polars.testing import assert_frame_equal
 import afterlaunch as al
 from afterlaunch.checks import CHECKS
 from afterlaunch.finding import Finding, Review, Verdict
+from afterlaunch.questions import clusters as clusters_question
 from afterlaunch.questions import compare as compare_question
 from afterlaunch.questions import drift as drift_question
 from afterlaunch.questions import launch as launch_question
 from tests.frames import (
+    CLUSTERED,
     COMPARED,
     ENGINES,
     LIVED,
     RANKED,
     ROLES,
+    clustered,
     compared,
     handed_in,
     launched,
     lived,
     model,
     ranked,
+    replicated,
     versions,
 )
 
@@ -70,16 +74,33 @@ def _compare_lists(before: Any, now: Any, *, roles: dict[str, Any], **more: Any)
     return al.compare(now, baseline="old", candidate="new", roles=roles, **more)
 
 
+def _compare_replicates(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """A log of one version is made a panel of two with two replicates each."""
+    del before
+    if isinstance(now, pl.DataFrame) and "version" not in now.columns:
+        now, roles = versions(now), COMPARED
+        now = pl.concat([now.with_columns(seed=pl.lit(s)) for s in range(3)])
+    return al.compare(now, baseline="old", candidate="new", replicates="seed", roles=roles, **more)
+
+
+def _clusters(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """Tables without clusters are taken as clustered by country."""
+    clustered_by = "country" if roles is ROLES else "cluster"
+    return al.clusters(before, now, label=clustered_by, roles={"id": roles["id"]}, **more)
+
+
 QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
     "launch": ((launch_question, "CHECKS"), al.launch),
     "drift": ((drift_question, "CHECKS"), al.drift),
     "drift over time": ((drift_question, "FOLLOWED"), _follow),
     "compare": ((compare_question, "CHECKS"), _compare),
     "compare lists": ((compare_question, "CHECKS"), _compare_lists),
+    "compare replicates": ((compare_question, "CHECKS"), _compare_replicates),
+    "clusters": ((clusters_question, "CHECKS"), _clusters),
 }
 """Each question: where its checks are listed, and how it is asked."""
 
-TWO_TABLES = [q for q in QUESTIONS if not q.startswith("compare")]
+TWO_TABLES = [q for q in QUESTIONS if not q.startswith(("compare", "clusters"))]
 """Questions that are asked of a reference and of production."""
 
 OPTIONS = {"margins", "alpha", "domain"}
@@ -113,7 +134,12 @@ def story_of(check: str) -> str:
         return "launch"
     if check in drift_question.FOLLOWED:
         return "drift over time"
-    return "compare lists" if check in {"lists", "mix"} else "compare"
+    return {
+        "lists": "compare lists",
+        "mix": "compare lists",
+        "seeds": "compare replicates",
+        "clusters": "clusters",
+    }.get(check, "compare")
 
 
 Tables = Callable[[], tuple[pl.DataFrame, pl.DataFrame]]
@@ -122,6 +148,8 @@ STORIES: dict[str, tuple[Tables, dict[str, Any], dict[str, Any]]] = {
     "drift over time": (lived, LIVED, {"domain": "always"}),
     "compare": (compared, COMPARED, {}),
     "compare lists": (ranked, RANKED, {}),
+    "compare replicates": (replicated, COMPARED, {}),
+    "clusters": (clustered, CLUSTERED, {}),
 }
 """A story for every question that tells one: its tables, roles and options."""
 

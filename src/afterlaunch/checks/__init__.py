@@ -3,6 +3,7 @@
 from afterlaunch.checks import (
     availability,
     churn,
+    clusters,
     concept,
     domain,
     drift,
@@ -16,6 +17,7 @@ from afterlaunch.checks import (
     position,
     rescore,
     scores,
+    seeds,
     skew,
 )
 from afterlaunch.checks.evidence import Check, Evidence, Sample
@@ -41,6 +43,8 @@ CHECKS: dict[str, Check] = {
         scores.CHECK,
         lists.CHECK,
         mix.CHECK,
+        seeds.CHECK,
+        clusters.CHECK,
     )
 }
 """Every check by name."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.compared import Run, RunPairs
+from afterlaunch.stats.reruns import LEAST as LEAST_RUNS
 from afterlaunch.stats.reruns import Excess, excess
 from afterlaunch.words import estimate as in_words
 from afterlaunch.words import plain, quantity
@@ -97,15 +98,20 @@ def excess_estimate(
     sizes = pairs.baseline, len(pairs.runs) - pairs.baseline
     found = beyond_reruns(pairs, name)
     if found is None or found.floor is None:
+        scarce = max(sizes) >= LEAST_RUNS
         return Estimate(
             check,
             kind,
             "",
             None,
             n=pairs.total,
-            reason="too_few_replicates",
-            sentence=f"{sizes[0]} and {sizes[1]} runs of {first} and {second} do not tell how much reruns differ.",
-            action=f"Give {LEAST} replicates or more of at least one version, from resampled data and other seeds.",
+            reason="too_few_rows" if scarce else "too_few_replicates",
+            sentence=f"Too few independent {things} have an output of every run to say how far the runs are apart."
+            if scarce
+            else f"{sizes[0]} and {sizes[1]} runs of {first} and {second} do not tell how much reruns differ.",
+            action=f"Give more {things}, of more units."
+            if scarce
+            else f"Give {LEAST} replicates or more of at least one version, from resampled data and other seeds.",
         )
     floor, between = quantity(found.floor, kind.unit), quantity(found.between, kind.unit)
 

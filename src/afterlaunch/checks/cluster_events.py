@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from afterlaunch.finding import Json
-from afterlaunch.profile.compared import Floats, Labelings
+from afterlaunch.profile.compared import Floats, Ints, Labelings
 from afterlaunch.stats.partitions import Event, events
 from afterlaunch.words import plain, quantity, shorten
+
+SHOWN = 24
+"""Most clusters of a week that the flow shows."""
 
 _ORDER = {"birth": 0, "death": 1, "split": 2, "merge": 3, "survive": 4}
 
@@ -165,18 +168,35 @@ def _and(parts: Sequence[str]) -> str:
 
 
 def flow(found: Labelings) -> Json | None:
-    """The flow of members between the clusters of two weeks, for the review as a whole; None without any."""
+    """The flow of members between the clusters of two weeks, for the review as a whole.
+
+    Args:
+        found: The two clusterings; of more than `SHOWN` clusters the smallest are one.
+
+    Returns:
+        Data for a figure of the kind "flow"; None without any members.
+    """
     whole = found.counts.sum(axis=0)
     if not whole.sum():
         return None
-    sides: list[list[Json]] = []
-    for names, sizes in ((found.previous, whole.sum(axis=1)), (found.current, whole.sum(axis=0))):
-        sides.append([{"name": _said(k, found), "size": int(n)} for k, n in zip(names, sizes, strict=True)])
-    flows = [{"from": int(i), "to": int(j), "size": int(whole[i, j])} for i, j in np.argwhere(whole > 0)]
-    columns = ["previous", "current"]
+    before, rows = _shown(found.previous, whole.sum(axis=1), found)
+    now, columns = _shown(found.current, whole.sum(axis=0), found)
+    table = np.zeros((len(before), len(now)), dtype=np.int64)
+    np.add.at(table, (rows[:, None], columns[None, :]), whole)
+    sides = [
+        [{"name": k, "size": int(n)} for k, n in zip(names, sizes, strict=True)]
+        for names, sizes in ((before, table.sum(axis=1)), (now, table.sum(axis=0)))
+    ]
+    flows = [{"from": int(i), "to": int(j), "size": int(table[i, j])} for i, j in np.argwhere(table > 0)]
     title = "Members from cluster to cluster"
-    return {"kind": "flow", "title": title, "columns": columns, "nodes": sides, "flows": [flows]}
+    return {"kind": "flow", "title": title, "columns": ["previous", "current"], "nodes": sides, "flows": [flows]}
 
 
-def _said(label: str, found: Labelings) -> str:
-    return "in no cluster" if label in found.noise else label
+def _shown(labels: Sequence[str], sizes: Ints, found: Labelings) -> tuple[list[str], Ints]:
+    """Names of what is shown, and the place of every label among them."""
+    kept = np.sort(np.argsort(-sizes, kind="stable")[: SHOWN - 1]) if len(labels) > SHOWN else np.arange(len(labels))
+    place = np.full(len(labels), len(kept), dtype=np.int64)
+    place[kept] = np.arange(len(kept))
+    names = ["in no cluster" if labels[i] in found.noise else labels[i] for i in kept.tolist()]
+    rest = len(labels) - len(kept)
+    return ([*names, f"{rest:,} smaller ones"] if rest else names), place

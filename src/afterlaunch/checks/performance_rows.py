@@ -368,7 +368,7 @@ def _cross_fitted(
     the same, and what they mean can be learned from the one and read off for the other.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(seed)
     fold = rng.permutation(int(group.max(initial=0)) + 1)[group] % FOLDS

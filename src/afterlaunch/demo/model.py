@@ -78,7 +78,7 @@ def train(calls: pl.DataFrame, features: Sequence[str], outcome: str, positive: 
 
 def _one_thread() -> AbstractContextManager[Any]:
     """A small model gains nothing from more threads, and loses tenfold when they wait for a busy processor."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     limited: AbstractContextManager[Any] = threadpool_limits(1, user_api="openmp")
     return limited

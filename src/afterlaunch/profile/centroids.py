@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from afterlaunch.profile.compared import Floats, Ints, Labelings
 from afterlaunch.profile.labels import NO_LABEL, NOISE, in_order
 
+LARGEST = 1e100
+"""Features are taken to be no larger."""
+
 _AT_ONCE = 4_000_000
 """Distances that are held in memory at once."""
 
@@ -43,7 +46,8 @@ def by_centroids(
     for rows, labels in (previous, current):
         kept = np.array([k not in NOISE for k in labels], dtype=bool)
         x = np.asarray(rows, dtype=np.float64)[kept]
-        x = np.where(np.isfinite(x), x, np.nan)
+        # Squares of larger numbers are no numbers any more; beyond that they are all equally far.
+        x = np.where(np.isfinite(x), np.clip(x, -LARGEST, LARGEST), np.nan)
         names = [k for k, good in zip(labels, kept, strict=True) if good]
         known = in_order(names)
         place = {k: i for i, k in enumerate(known)}

@@ -138,6 +138,7 @@ class Compared:
         output_kind: Which of them; None without outputs.
         output_buckets: Bucket of each of those rows, shape (n,); None where rows are independent.
         output_total: Rows that were drawn from.
+        threshold: Score from which a row counts as predicted positive; None where scores decide nothing.
         task: "binary", "multiclass", "regression" or "ranking"; None where there is no outcome.
     """
 
@@ -152,6 +153,7 @@ class Compared:
     output_kind: Literal["score", "class"] | None = None
     output_buckets: Ints | None = None
     output_total: int = 0
+    threshold: float | None = None
     task: str | None = None
 
 

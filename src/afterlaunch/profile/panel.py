@@ -296,6 +296,7 @@ def count_sampled(
         output_kind="score" if values is not None else "class",
         output_buckets=bucket,
         output_total=total,
+        threshold=columns.threshold,
     )
 
 

@@ -23,7 +23,8 @@ from afterlaunch.roles import Roles
 from afterlaunch.roles_guess import guess_roles
 from afterlaunch.tables import Table, fetch_all, open_table, require_unique, sample
 
-PRIMARY = ("clusters",)
+CHECKS = ("clusters",)
+PRIMARY = CHECKS
 SHARED = 0.8
 """Share of the members that both weeks must have to be compared by members when the caller does not say."""
 
@@ -154,7 +155,7 @@ def _review(
     found = review(
         "clusters",
         evidence,
-        ("clusters",),
+        CHECKS,
         primary=PRIMARY,
         margins=margins or {},
         alpha=alpha,

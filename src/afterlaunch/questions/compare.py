@@ -23,8 +23,8 @@ from afterlaunch.roles_guess import guess_roles
 from afterlaunch.tables import Table, fetch, free_name, open_table, require_kinds, require_roles, sample
 from afterlaunch.tables.panel import Wide, is_run, require_one_row_each, runs_of, spread, wide
 
-CHECKS = ("churn", "scores", "lists", "mix", "drift")
-PRIMARY = ("churn", "scores", "lists", "mix", "drift")
+CHECKS = ("churn", "scores", "lists", "mix", "seeds", "drift")
+PRIMARY = ("churn", "scores", "lists", "mix", "seeds", "drift")
 PANEL_ROWS = 50_000
 """Most values of each run that are looked at row by row: for orders of rows, and for replicates."""
 

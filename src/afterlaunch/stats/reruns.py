@@ -104,7 +104,8 @@ def excess(sums: Array, subjects: Array, pairs: Array, *, baseline: int, runs: i
         else, for a distance such as "predicts another class", positive. Variance from the draw of runs is that
         of their projections (Hoeffding 1948), at zero excess about twice what it should be; variance from the
         draw of subjects is the jackknife's over buckets. A version with a single run is one draw, as spread as
-        the other's. None when no version has `LEAST` runs, or a pair has nothing in common.
+        the other's. None when no version has `LEAST` runs, or a pair has
+        subjects in fewer than two buckets.
 
     Raises:
         ValueError: When subjects come in one bucket only, or pairs are missing.
@@ -132,7 +133,7 @@ def excess(sums: Array, subjects: Array, pairs: Array, *, baseline: int, runs: i
         raise ValueError(f"There are {len(pairs)} pairs of {runs} runs; give them all.")
     sides = np.arange(runs) < baseline
     many = [int(sides.sum()), int((~sides).sum())]
-    if max(many) < LEAST or (size.sum(axis=1) <= 0).any():
+    if max(many) < LEAST or ((size > 0).sum(axis=1) < 2).any():
         return None
     # Every estimate is a weighted sum of the pairs' distances.
     kinds = sides[np.asarray(pairs)].sum(axis=1)
@@ -182,15 +183,7 @@ def _of_runs(
 
 def _of_subjects(weights: Floats, total: Floats, size: Floats) -> tuple[float, float]:
     """Variance of a weighted sum of distances from the draw of the subjects: the jackknife over buckets."""
-    filled = size.sum(axis=0) > 0
-    total, size = total[:, filled], size[:, filled]
-    groups = total.shape[1]
-    if groups < 2:
-        return math.inf, 1.0
     rest = size.sum(axis=1, keepdims=True) - size
-    with np.errstate(invalid="ignore", divide="ignore"):
-        without = weights @ np.where(rest > 0, (total.sum(axis=1, keepdims=True) - total) / rest, np.nan)
-    without = without[np.isfinite(without)]
-    if without.size < 2:
-        return math.inf, 1.0
+    some = (size > 0).any(axis=0)
+    without = weights @ ((total.sum(axis=1, keepdims=True) - total) / np.maximum(rest, 1e-300))[:, some]
     return float(without.var()) * (without.size - 1), degrees(size.sum(axis=0))

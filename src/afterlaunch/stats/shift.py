@@ -151,7 +151,7 @@ def domain_chance(
         Chernozhukov et al. (2018), Econometrics Journal 21:C1-C68, section 3, for cross-fitting.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     y = is_production.astype(np.int64)
     weight = np.where(is_production, 0.5 / max(float(y.mean()), 1e-12), 0.5 / max(1 - float(y.mean()), 1e-12))

@@ -160,7 +160,7 @@ def told_apart(
         (True, True, True)
     """
     import sklearn.ensemble  # noqa: F401  # limits hold for libraries that are loaded
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     # One thread: small trees gain little from more, and lose all of it where cores are shared.
     with threadpool_limits(1):
