@@ -151,7 +151,7 @@ def test_a_log_of_other_rows_is_compared_by_its_distributions() -> None:
 def test_rows_of_one_version_only_are_said_and_too_many_leave_it_undecided() -> None:
     table = panel()
     most = table.filter((pl.col("row") % 10 > 0) | (pl.col("version") == "W46"))
-    assert compare(most).rows == {"compared": ROWS * 9 // 10, "baseline_only": ROWS // 10, "candidate_only": 0}
+    assert compare(most).rows == {"both versions": ROWS * 9 // 10, "W46 alone": ROWS // 10}
     half = table.filter((pl.col("row") % 2 == 0) | (pl.col("version") == "W46"))
     review = compare(half)
     assert review.verdict is Verdict.UNDECIDED
@@ -201,3 +201,32 @@ def test_large_panels_are_counted_whole_and_looked_at_in_part() -> None:
     sample = by_id["scores/disorder"].sample
     assert sample is not None
     assert 40_000 < sample < 55_000
+
+
+def test_the_mix_of_categories_is_a_picture_of_the_review() -> None:
+    from tests.frames import RANKED, ranked
+
+    review = al.compare(ranked()[0], baseline="old", candidate="new", roles=RANKED)
+    (picture,) = review.figures
+    assert picture["names"] == ["old", "new"]
+    assert sum(picture["production"]) == pytest.approx(1)
+    assert "Category mix" in review._repr_html_()
+    history = ranked()[0].select("user", "genre").filter(pl.Series([True] * 500 + [False] * 1500))
+    found = named(al.compare(ranked()[0], baseline="old", candidate="new", roles=RANKED, history=history))
+    assert found["mix/calibration"].n == 100
+
+
+@pytest.mark.parametrize(
+    ("roles", "history", "words"),
+    [
+        ({"position": None}, None, "Nothing says in which order the items of a list stand"),
+        ({"category": None}, pl.DataFrame({"user": [1]}), "no column has the role category"),
+        ({}, pl.DataFrame({"user": [1]}), "The history has no column 'genre'"),
+    ],
+)
+def test_lists_that_cannot_be_compared_are_one_sentence(roles: Any, history: Any, words: str) -> None:
+    from tests.frames import RANKED, ranked
+
+    given = {k: v for k, v in {**RANKED, **roles}.items() if v is not None}
+    with pytest.raises(al.InputError, match=words):
+        al.compare(ranked()[0], baseline="old", candidate="new", roles=given, history=history)

@@ -117,7 +117,7 @@ def compare(
             "Without replicates nobody knows how much of the change is the seed and the sample: give the same "
             "training repeated, and name the column with replicates=."
         )
-    return review(
+    found = review(
         "compare",
         evidence,
         checks,
@@ -127,6 +127,8 @@ def compare(
         tables=tables,
         progress=progress,
     )
+    pictures = [f.table for f in found if f.id == "mix/overall" and f.table is not None]
+    return replace(found, figures=tuple(pictures))
 
 
 @dataclass
@@ -358,4 +360,6 @@ def _sizes(counted: Compared) -> dict[str, Any]:
     pairs = counted.rows or counted.lists
     if pairs is None:
         return {}
-    return {"compared": pairs.total, "baseline_only": pairs.alone[0], "candidate_only": pairs.alone[1]}
+    names = [pairs.runs[0].version, pairs.runs[pairs.baseline].version]
+    alone = {f"{name} alone": n for name, n in zip(names, pairs.alone, strict=True) if n}
+    return {"both versions": pairs.total, **alone}
