@@ -230,3 +230,21 @@ def test_lists_that_cannot_be_compared_are_one_sentence(roles: Any, history: Any
     given = {k: v for k, v in {**RANKED, **roles}.items() if v is not None}
     with pytest.raises(al.InputError, match=words):
         al.compare(ranked()[0], baseline="old", candidate="new", roles=given, history=history)
+
+
+def test_lists_may_stand_in_columns() -> None:
+    long = pl.DataFrame({"user": [1, 1, 2, 2, 3, 3], "item": list("abcdef"), "rank": [1, 2] * 3})
+    changed = long.with_columns(item=pl.Series(list("abcxyz")))
+    both = pl.concat([long.with_columns(version=pl.lit("old")), changed.with_columns(version=pl.lit("new"))])
+    roles = {"version": "version", "list": "user", "item": "item", "position": "rank"}
+    expected = named(al.compare(both, baseline="old", candidate="new", roles=roles))
+    sides = [t.sort("user", "rank").group_by("user", maintain_order=True).agg("item") for t in (long, changed)]
+    wide = sides[0].rename({"item": "old"}).join(sides[1].rename({"item": "new"}), on="user")
+    found = named(al.compare(wide, baseline="old", candidate="new", roles={"list": "user"}))
+    assert {n: f.effect for n, f in found.items()} == {n: f.effect for n, f in expected.items()}
+    alone = named(al.compare(wide.drop("user"), baseline="old", candidate="new"))
+    assert alone["lists/rbo"].effect == expected["lists/rbo"].effect
+    with pytest.raises(al.InputError, match="several replicates cannot stand in columns"):
+        al.compare(wide.with_columns(more="new"), baseline=["old"], candidate=["new", "more"])
+    with pytest.raises(al.InputError, match="has a column 'item'"):
+        al.compare(wide.rename({"user": "item"}), baseline="old", candidate="new")

@@ -21,7 +21,7 @@ from afterlaunch.questions.ranked import count_ranked
 from afterlaunch.roles import Roles
 from afterlaunch.roles_guess import guess_roles
 from afterlaunch.tables import Table, fetch, free_name, open_table, require_kinds, require_roles, sample
-from afterlaunch.tables.panel import Wide, is_run, require_one_row_each, runs_of, spread, wide
+from afterlaunch.tables.panel import Wide, are_lists, is_run, require_one_row_each, runs_of, spread, unfold, wide
 
 CHECKS = ("churn", "scores", "lists", "mix", "seeds", "drift")
 PRIMARY = ("churn", "scores", "lists", "mix", "seeds", "drift")
@@ -52,9 +52,9 @@ def compare(
     Args:
         panel: The table: a path or glob, or any dataframe or relation narwhals knows. *Long*, with the
             roles `version` and `id` and one row for each id and version; *wide*, with a column of
-            scores or classes for each version; *ranked lists*, with the roles `version`, `list`, `item` and
-            `position`; or a traffic log in which the versions scored different rows: then only what they
-            put out altogether is compared.
+            scores, classes or lists of items for each version; *ranked lists*, with the roles `version`,
+            `list`, `item` and `position`; or a traffic log in which the versions scored different rows: then
+            only what they put out altogether is compared.
         baseline: The version that was: a value of the role `version`, or a column of a wide table, or
             columns of its replicates.
         candidate: The version that shall be.
@@ -165,6 +165,9 @@ def _open(
     names = [[v] if isinstance(v, str) else list(v) for v in (baseline, candidate)]
     if not all(names):
         raise InputError("Baseline and candidate are empty; name a version, or a column, for each.")
+    if roles.version is None and are_lists(table, [*names[0], *names[1]]):
+        table, key = unfold(table, names[0], names[1], roles.list or roles.id)
+        roles = roles.with_(version="version", item="item", position="position", list=key, id=None)
     version = roles.version
     if version is None and not any(c in table.columns for c in (*names[0], *names[1])):
         guess = next((g for g in guess_roles(table) if g.role == "version"), None)

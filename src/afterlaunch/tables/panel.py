@@ -222,6 +222,69 @@ def wide(table: Table, baseline: Sequence[str], candidate: Sequence[str], key: s
     return Wide(table, tuple(runs), len(baseline), () if is_score else put_out, put_out if is_score else (), (), key)
 
 
+def are_lists(table: Table, columns: Sequence[str]) -> bool:
+    """Whether columns hold lists of items."""
+    schema = table.schema()
+    return bool(columns) and all(isinstance(schema.get(c), (nw.List, nw.Array)) for c in columns)
+
+
+def unfold(table: Table, baseline: Sequence[str], candidate: Sequence[str], key: str | None) -> tuple[Table, str]:
+    """A table with a column of lists for each version, as one with a row for each item.
+
+    Args:
+        table: One row for each user or query.
+        baseline: The column of the baseline, of one name.
+        candidate: The column of the candidate, of one name.
+        key: Column that names the list, or None, when every row is one.
+
+    Returns:
+        The long table with the columns "version", "item" and "position" besides the other columns, and the column that
+        names the list.
+
+    Raises:
+        InputError: On an engine other than Polars, for several columns of a version, and where the table has one of the
+            names already.
+
+    Example:
+        >>> import polars as pl
+        >>> from afterlaunch.tables import fetch, open_table
+        >>> table = open_table(pl.DataFrame({"user": [1], "a": [["x", "y"]], "b": [["y"]]}), name="panel")
+        >>> long, _ = unfold(table, ["a"], ["b"], "user")
+        >>> fetch(long.frame).select("version", "item", "position").rows()
+        [('a', 'x', 1), ('a', 'y', 2), ('b', 'y', 1)]
+    """
+    import polars as pl
+
+    if len(baseline) != 1 or len(candidate) != 1:
+        raise InputError(
+            "Lists of several replicates cannot stand in columns; give the lists long, with a row for each item, and a "
+            "column that tells replicates apart."
+        )
+    if table.engine != "polars":
+        raise InputError(
+            f"The columns {baseline[0]!r} and {candidate[0]!r} hold lists, which {table.engine} is not asked to "
+            "unfold; give the lists long, with a row for each item and the roles version, list, item and position."
+        )
+    taken = [c for c in ("version", "item", "position") if c in table.columns]
+    if taken:
+        raise InputError(f"The {table.name} has a column {taken[0]!r}, which its lists are unfolded into; rename it.")
+    native: pl.LazyFrame = nw.to_native(table.frame)
+    rest = [c for c in table.columns if c not in {baseline[0], candidate[0]}]
+    if key is None:
+        key = free_name(table.columns, "row")
+        native, rest = native.with_row_index(key).with_columns(pl.col(key).cast(pl.Int64)), [*rest, key]
+    parts = []
+    for column in (baseline[0], candidate[0]):
+        lists = pl.col(column).cast(pl.List(pl.String))
+        rows = native.select(*rest, lists.alias("item"), pl.lit(column).alias("version"))
+        rows = rows.filter(pl.col("item").list.len() > 0).with_columns(
+            position=pl.int_ranges(1, pl.col("item").list.len() + 1, dtype=pl.Int64)
+        )
+        parts.append(rows.explode("item", "position"))
+    long = pl.concat(parts)
+    return table.with_frame(nw.from_native(long)), key
+
+
 def require_one_row_each(found: Wide, name: str) -> None:
     """Refuse ids that repeat within one run.
 
