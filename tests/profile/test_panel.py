@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from afterlaunch.profile.compared import Run, RunPairs
-from afterlaunch.profile.panel import Columns, count_sampled, count_two, drawn
+from afterlaunch.profile.panel import Columns, count_two, drawn
+from afterlaunch.profile.panel_sample import count_sampled
 from afterlaunch.tables import fetch, open_table
 from tests.frames import ENGINES, handed_in
 

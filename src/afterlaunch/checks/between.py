@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.compared import Run, RunPairs
+from afterlaunch.stats.apart import mean_distance
 from afterlaunch.stats.reruns import LEAST as LEAST_RUNS
 from afterlaunch.stats.reruns import Excess, excess
 from afterlaunch.words import estimate as in_words
@@ -139,6 +140,49 @@ def excess_estimate(
         binding="too_few_replicates",
         sample=pairs.sample,
         table=table(found),
+    )
+
+
+def mean_estimate(
+    check: str,
+    kind: EffectKind,
+    pairs: RunPairs,
+    name: str,
+    *,
+    say: Callable[[Effect, Verdict], str],
+    action: str,
+    segment: str | None = None,
+) -> Estimate:
+    """The mean distance between the lists of two runs.
+
+    Args:
+        check: Name of the check.
+        kind: The effect.
+        pairs: Distances of one pair of runs.
+        name: Which distance.
+        say: The sentence.
+        action: What to do when it alarms.
+        segment: Whose lists; those of a segment inform.
+    """
+    found = mean_distance(pairs.sums[name][0], pairs.squares[name][0], pairs.subjects[0])
+    return Estimate(
+        check,
+        kind,
+        "",
+        found.value,
+        found.interval,
+        say=say,
+        action=action,
+        n=pairs.total,
+        things="lists of both versions",
+        method="mean over lists" + (", jackknife over units" if pairs.clustered else ""),
+        rows_needed=found.subjects_needed,
+        binding="units_too_few",
+        p_value=found.p_value,
+        sample=pairs.sample,
+        segment=segment,
+        primary=segment is None,
+        table=pairs.examples.get(name),
     )
 
 

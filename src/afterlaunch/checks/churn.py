@@ -70,29 +70,22 @@ def run(evidence: Evidence) -> list[Estimate]:
     judged = pairs.sums.get("judged")
     if judged is not None and judged.sum() > 0:
         out.append(_net(pairs))
-    return out + [_segment(name, p) for name, p in segments.items()]
+    return out + [_churn(p, {}, name) for name, p in segments.items()]
 
 
 def _share(pairs: RunPairs) -> Share:
     return counted(pairs.sums["churn"][0], pairs.subjects[0])
 
 
-def _churn(pairs: RunPairs, segments: dict[str, RunPairs]) -> Estimate:
+def _churn(pairs: RunPairs, segments: dict[str, RunPairs], segment: str | None = None) -> Estimate:
+    """Churn of all rows, with a picture of its parts and segments; or of one segment."""
     first, second = names_of(pairs.runs, pairs.baseline)
-    found = _share(pairs)
-    judged = pairs.sums.get("judged")
-    parts = ""
-    rows = [_row("changed", found)]
-    if judged is not None and judged.sum() > 0:
-        sides = {name: counted(pairs.sums[name][0], judged[0]) for name in ("wins", "losses", "neutral")}
-        rows += [_row(name, side) for name, side in sides.items()]
-        said = [quantity(float(f"{side.value:.3g}"), "share") for side in sides.values()]
-        parts = f": {said[0]} for the better, {said[1]} for the worse, {said[2]} wrong both times"
-    rows += [_row(f"in {plain(s)}", _share(segments[s])) for s, _ in by_segment(_shares(segments))]
+    found, where = _share(pairs), "" if segment is None else f" in {plain(segment)}"
+    parts, table = ("", None) if segment is not None else _parts(pairs, segments)
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
-        return f"{in_words(effect)} of predictions change from {first} to {second}{parts}."
+        return f"{in_words(effect)} of predictions{where} change from {first} to {second}{parts}."
 
     return Estimate(
         "churn",
@@ -108,8 +101,25 @@ def _churn(pairs: RunPairs, segments: dict[str, RunPairs]) -> Estimate:
         rows_needed=found.rows_needed,
         binding="units_too_few",
         p_value=found.p_value,
-        table={"kind": "intervals", "title": f"Predictions from {first} to {second}", "unit": "share", "rows": rows},
+        primary=segment is None,
+        segment=segment,
+        table=table,
     )
+
+
+def _parts(pairs: RunPairs, segments: dict[str, RunPairs]) -> tuple[str, Json]:
+    """Wins, losses and neutral changes, in words; and they and the segments as a picture."""
+    first, second = names_of(pairs.runs, pairs.baseline)
+    words, rows = "", [_row("changed", _share(pairs))]
+    judged = pairs.sums.get("judged")
+    if judged is not None and judged.sum() > 0:
+        sides = {name: counted(pairs.sums[name][0], judged[0]) for name in ("wins", "losses", "neutral")}
+        rows += [_row(name, side) for name, side in sides.items()]
+        said = [quantity(float(f"{side.value:.3g}"), "share") for side in sides.values()]
+        words = f": {said[0]} for the better, {said[1]} for the worse, {said[2]} wrong both times"
+    rows += [_row(f"in {plain(s)}", _share(segments[s])) for s, _ in by_segment(_shares(segments))]
+    title = f"Predictions from {first} to {second}"
+    return words, {"kind": "intervals", "title": title, "unit": "share", "rows": rows}
 
 
 def _shares(segments: dict[str, RunPairs]) -> dict[str, float]:
@@ -163,32 +173,6 @@ def _net(pairs: RunPairs) -> Estimate:
         rows_needed=needed,
         binding="units_too_few",
         p_value=lambda margin: p_beyond(found.interval, margin, "down"),
-    )
-
-
-def _segment(name: str, pairs: RunPairs) -> Estimate:
-    first, second = names_of(pairs.runs, pairs.baseline)
-    found = _share(pairs)
-
-    def say(effect: Effect, verdict: Verdict) -> str:
-        del verdict
-        return f"{in_words(effect)} of predictions in {plain(name)} change from {first} to {second}."
-
-    return Estimate(
-        "churn",
-        CHURN,
-        "",
-        found.value,
-        found.interval,
-        say=say,
-        action=LOWER,
-        n=pairs.total,
-        things="rows that both versions score",
-        method="Jeffreys interval of a share",
-        rows_needed=found.rows_needed,
-        binding="units_too_few",
-        primary=False,
-        segment=name,
     )
 
 

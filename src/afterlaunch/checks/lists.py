@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from afterlaunch.checks.between import excess_estimate, few, names_of, replicated
+from afterlaunch.checks.between import excess_estimate, few, mean_estimate, names_of, replicated
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.compared import Catalogue, RunPairs
-from afterlaunch.stats.apart import Mean, mean_distance
 from afterlaunch.stats.clustered import counted
 from afterlaunch.words import estimate as in_words
 from afterlaunch.words import plain, quantity
@@ -75,8 +74,8 @@ def run(evidence: Evidence) -> list[Estimate]:
             )
         )
     else:
-        out += [_distance(pairs, RBO, "rbo"), _distance(pairs, JACCARD, "jaccard")]
-        out += [_segment(name, p) for name, p in panel.list_segments.items() if p.total]
+        out += [_distance(pairs, RBO), _distance(pairs, JACCARD)]
+        out += [_distance(p, RBO, name) for name, p in panel.list_segments.items() if p.total]
     if panel.catalogue is not None:
         out += _items(panel.catalogue, pairs)
     return out
@@ -88,46 +87,16 @@ SAYS = {
 }
 
 
-def _distance(pairs: RunPairs, kind: EffectKind, name: str, segment: str | None = None) -> Estimate:
+def _distance(pairs: RunPairs, kind: EffectKind, segment: str | None = None) -> Estimate:
     first, second = names_of(pairs.runs, pairs.baseline)
-    found = mean_distance(pairs.sums[name][0], pairs.squares[name][0], pairs.subjects[0])
+    where = "" if segment is None else f" in {plain(segment)}"
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
-        where = "" if segment is None else f" in {plain(segment)}"
-        return (
-            f"{in_words(effect)} " + SAYS[name].format(first=first, second=second, rest=1 - effect.value) + f"{where}."
-        )
+        rest = SAYS[kind.key].format(first=first, second=second, rest=1 - effect.value)
+        return f"{in_words(effect)} {rest}{where}."
 
-    return _estimate(kind, found, say, pairs, segment, pairs.examples.get(name))
-
-
-def _estimate(
-    kind: EffectKind, found: Mean, say: object, pairs: RunPairs, segment: str | None, table: Json | None
-) -> Estimate:
-    return Estimate(
-        "lists",
-        kind,
-        "",
-        found.value,
-        found.interval,
-        say=say,  # type: ignore[arg-type]
-        action=ACTION,
-        n=pairs.total,
-        things="lists of both versions",
-        method="mean over lists" + (", jackknife over units" if pairs.clustered else ""),
-        rows_needed=found.subjects_needed,
-        binding="units_too_few",
-        p_value=found.p_value,
-        sample=pairs.sample,
-        segment=segment,
-        primary=segment is None,
-        table=table,
-    )
-
-
-def _segment(name: str, pairs: RunPairs) -> Estimate:
-    return _distance(pairs, RBO, "rbo", segment=name)
+    return mean_estimate("lists", kind, pairs, kind.key, say=say, action=ACTION, segment=segment)
 
 
 def _items(found: Catalogue, pairs: RunPairs) -> list[Estimate]:

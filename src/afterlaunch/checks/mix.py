@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 
-from afterlaunch.checks.between import excess_estimate, few, names_of, replicated
+from afterlaunch.checks.between import excess_estimate, few, mean_estimate, names_of, replicated
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.compared import Floats, Mix, RunPairs
-from afterlaunch.stats.apart import mean_distance
 from afterlaunch.stats.contrast import p_beyond
 from afterlaunch.stats.intervals import symmetric
 from afterlaunch.stats.mixing import moved
@@ -167,29 +166,13 @@ def _picture(mix: Mix, old: Floats, new: Floats, segment: str | None, first: str
 
 def _by_list(pairs: RunPairs) -> Estimate:
     first, second = names_of(pairs.runs, pairs.baseline)
-    found = mean_distance(pairs.sums["mix"][0], pairs.squares["mix"][0], pairs.subjects[0])
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
         return f"{in_words(effect)} of a list goes to other categories from {first} to {second}, on average."
 
-    return Estimate(
-        "mix",
-        USER,
-        "",
-        found.value,
-        found.interval,
-        say=say,
-        action="Look at the users moved most: their lists are of another taste than last time.",
-        n=pairs.total,
-        things="lists of both versions",
-        method="mean over lists of the total variation" + (", jackknife over units" if pairs.clustered else ""),
-        rows_needed=found.subjects_needed,
-        binding="units_too_few",
-        p_value=found.p_value,
-        sample=pairs.sample,
-        table=pairs.examples.get("mix"),
-    )
+    action = "Look at the users moved most: their lists are of another taste than last time."
+    return mean_estimate("mix", USER, pairs, "mix", say=say, action=action)
 
 
 def _calibration(pairs: RunPairs) -> Estimate:

@@ -14,7 +14,8 @@ from afterlaunch.decide import InputError
 from afterlaunch.finding import Review
 from afterlaunch.profile.buckets import with_bucket
 from afterlaunch.profile.compared import Compared, Run
-from afterlaunch.profile.panel import Columns, count_sampled, count_two, drawn
+from afterlaunch.profile.panel import Columns, count_two, drawn
+from afterlaunch.profile.panel_sample import count_sampled
 from afterlaunch.questions.gather import SEED, Progress, Tables, count_columns, preload, require_bucket, review
 from afterlaunch.questions.outcomes import task_of, with_positive
 from afterlaunch.questions.ranked import count_ranked
