@@ -196,7 +196,8 @@ def inspect_default_k() -> int:
 
 def test_settings_that_no_command_reads_say_so() -> None:
     listed = {code(row["key"])[0]: row["what it is"] for row in rows(section(CONFIGURATION, "Keys"))}
-    used = "".join((SOURCE / "cli" / f"{name}.py").read_text(encoding="utf-8") for name in ("launch", "drift"))
+    questions = ("launch", "drift", "compare", "clusters")
+    used = "".join((SOURCE / "cli" / f"{name}.py").read_text(encoding="utf-8") for name in questions)
     unread = {name for name in listed if name not in {"roles", "margins"} and f"known.{name}" not in used}
     assert unread == {name for name, words in listed.items() if "no command reads it yet" in words}
 
