@@ -142,7 +142,7 @@ def test_the_verdict_is_that_of_the_worst_primary_finding(findings: tuple[Findin
 
 
 def test_the_headline_says_whether_the_model_is_fine_and_what_to_do() -> None:
-    assert Review("drift", (OK,)).headline == "Fine: all 1 finding lie inside their margins. Nothing to do."
+    assert Review("drift", (OK,)).headline == "Fine: the finding that counts lies inside its margin. Nothing to do."
     assert Review("drift", (OK, ALARM)).headline == "Not fine: PSI of 'age' is 0.30. Look."
     assert Review("drift", ()).headline == "Not decided: nothing could be checked."
     assert Review("drift", (UNDECIDED,)).headline == "Not decided: 1 finding had too little evidence."

@@ -251,6 +251,8 @@ class Review:
             return f"Not decided: {_count(len(undecided), 'finding')} had too little evidence.{more}"
         if not primary:
             return "Not decided: nothing could be checked."
+        if len(primary) == 1:
+            return "Fine: the finding that counts lies inside its margin. Nothing to do."
         return f"Fine: all {_count(len(primary), 'finding')} lie inside their margins. Nothing to do."
 
     def counts(self) -> dict[Verdict, int]:

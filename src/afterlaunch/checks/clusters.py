@@ -223,7 +223,8 @@ def _moved(
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
-        lead = f"{in_words(effect)} of members are in another cluster than before; {survived} clusters survive"
+        lasting = f"{survived} cluster survives" if survived == 1 else f"{survived} clusters survive"
+        lead = f"{in_words(effect)} of members are in another cluster than before; {lasting}"
         return f"{lead}; {said}{more}." if worst else f"{lead}, and none split, merged, was born or died."
 
     return Estimate(

@@ -39,7 +39,7 @@ class Model:
         A column that is not there, or a value that is missing, is scored as missing: boosted
         trees accept that in silence, which is how such a fault gets into production.
         """
-        with _one_thread():
+        with one_thread():
             scores: NDArray[np.float64] = self.pipeline.predict_proba(_matrix(calls, self.words, self.numbers))[:, 1]
         return scores
 
@@ -71,12 +71,12 @@ def train(calls: pl.DataFrame, features: Sequence[str], outcome: str, positive: 
             random_state=seed,
         ),
     )
-    with _one_thread():
+    with one_thread():
         pipeline.fit(_matrix(calls, words, numbers), (calls[outcome] == positive).to_numpy())
     return Model(words, numbers, pipeline)
 
 
-def _one_thread() -> AbstractContextManager[Any]:
+def one_thread() -> AbstractContextManager[Any]:
     """A small model gains nothing from more threads, and loses tenfold when they wait for a busy processor."""
     from threadpoolctl import threadpool_limits
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from afterlaunch.demo import compare, drift, launch
+from afterlaunch.demo import clusters, compare, drift, launch
 from afterlaunch.demo.calls import SOURCE, load_calls
 from afterlaunch.demo.chapter import Chapter, Context, Told
 from afterlaunch.report import write
 
-CHAPTERS: tuple[Chapter, ...] = (launch.CHAPTER, drift.CHAPTER, compare.CHAPTER)
+CHAPTERS: tuple[Chapter, ...] = (launch.CHAPTER, drift.CHAPTER, compare.CHAPTER, clusters.CHAPTER)
 """Every chapter, in the order of time."""
 
 
