@@ -184,7 +184,7 @@ def main() -> int:
     for task, result in work("seeds", trials, trial, 1):  # the pools are in this process
         verdicts.setdefault((task["kind"], task["K"]), []).extend(result)
     failed, null = [], []
-    stated: dict[str, str] = {}
+    stated: dict[str, tuple[float, int]] = {}
     for (kind, k), found in verdicts.items():
         alarms = sum(v == "alarm" for v, _ in found) / len(found)
         shown = [sum(high <= margin for _, high in found) / len(found) for margin in MARGINS]
@@ -193,7 +193,7 @@ def main() -> int:
             failed.append(f"{kind}, {k} replicates: {per_cent(alarms)} % false alarms")
         for margin, share in zip(MARGINS, shown, strict=True):
             if share >= 0.9:
-                stated.setdefault(kind, f"{k} replicates and a margin of {margin:g}")
+                stated[kind] = min(stated.get(kind, (margin, k)), (margin, k))
     failed += [f"{kind}: no margin and number shows reruns in nine of ten" for kind in kinds if kind not in stated]
     steps = []
     for kind in kinds:
@@ -211,7 +211,10 @@ def main() -> int:
         f"Churn at a threshold of {THRESHOLD}, margin of the excess {MARGIN}, panel of {PANEL:,} calls; "
         f"{repeats} draws of reruns from a pool of {pool} replicates.\n\n"
         + markdown(["nothing has changed", "alarm %", *(f"ok at {m:g} %" for m in MARGINS)], null)
-        + "".join(f"\n\n{kind}: reruns are shown to be reruns with {words}." for kind, words in stated.items())
+        + "".join(
+            f"\n\n{kind}: with {k} replicates and a margin of {margin:g} reruns are shown to be reruns in nine of ten."
+            for kind, (margin, k) in stated.items()
+        )
         + "\n\n"
         + markdown(["retrain", "floor %", "excess [interval]", "excess is", "accuracy is"], steps)
     )
