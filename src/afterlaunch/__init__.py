@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from afterlaunch.questions.compare import compare
     from afterlaunch.questions.drift import drift
     from afterlaunch.questions.launch import launch
+    from afterlaunch.retrain.history import ClusterHistory
+    from afterlaunch.retrain.kmeans import StableKMeans
     from afterlaunch.retrain.replicate import replicate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClusterHistory",
     "Config",
     "Effect",
     "Finding",
     "InputError",
     "Review",
     "Roles",
+    "StableKMeans",
     "Verdict",
     "__version__",
     "clusters",
@@ -35,6 +39,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "ClusterHistory": "afterlaunch.retrain.history",
+    "StableKMeans": "afterlaunch.retrain.kmeans",
     "Config": "afterlaunch.config",
     "clusters": "afterlaunch.questions.clusters",
     "compare": "afterlaunch.questions.compare",
