@@ -5,9 +5,9 @@ intent is born in week 3, one dies in week 5, one group splits into two intents 
 week 7.
 
 1. *Identity.* The clusters of a week are the true groups with a part of the members put elsewhere at random, under
-   labels that are drawn anew every week. `al.ClusterHistory` names them. Every pair of clusters of one week and the next
+   labels that are drawn anew every week. `al.ClusterHistory` names them. Every pair of clusters of a week and the next
    is the same cluster or not, by what really happened; F1 is over those pairs. Beside it the labels as they are, and a
-   greedy matching by the largest overlap. The same with clusters that k-means finds in TF-IDF and SVD vectors.
+   greedy matching by the largest overlap. The same with those that k-means finds in TF-IDF and SVD vectors.
 2. *K-means.* `al.StableKMeans`, started from last week's, beside scikit-learn's `KMeans(n_init=10)` with another seed
    a week: the adjusted Rand index between weeks on the queries of both, and the inertia.
 
@@ -177,7 +177,7 @@ def main() -> int:
     repeats = given.repeats or (3 if given.quick else 20)
     tasks = [{"run": i, "seed": given.seed, "data": str(data_folder(given.data))} for i in range(repeats)]
     results = [result for _, result in work("clusters", tasks, do, given.jobs)]
-    failed, rows = [], []
+    failed, rows, ways = [], [], ("history", "greedy", "labels")
     for how in (*map(str, NOISE), "k-means"):
         each = [r["identity"][how] for r in results]
         total = {
