@@ -248,3 +248,78 @@ def test_lists_may_stand_in_columns() -> None:
         al.compare(wide.with_columns(more="new"), baseline=["old"], candidate=["new", "more"])
     with pytest.raises(al.InputError, match="has a column 'item'"):
         al.compare(wide.rename({"user": "item"}), baseline="old", candidate="new")
+
+
+def test_classes_written_otherwise_than_outcomes_are_refused() -> None:
+    table = panel(n=400).with_columns(label=pl.col("p") >= 0.5)
+    roles = {"version": "version", "id": "row", "prediction": "label", "outcome": "y"}
+    with pytest.raises(al.InputError, match="predictions are 'false', 'true' and the outcome 'y' has '0', '1'"):
+        compare(table, roles=roles)
+    alike = compare(table.with_columns(label=pl.col("label").cast(pl.Int64)), roles=roles)
+    assert "churn/net" in named(alike)
+    words = table.with_columns(pl.col("label", "y").cast(pl.Int64).replace_strict({0: "cat", 1: "dog"}))
+    assert "churn/net" in named(compare(words, roles=roles))
+
+
+def test_one_odd_score_does_not_take_churn_away() -> None:
+    table = panel(n=2_000)
+    odd = table.with_columns(p=pl.when(pl.col("row") == 0).then(1.0000001).otherwise(pl.col("p")))
+    assert "churn/churn" in named(compare(odd))
+    infinite = table.with_columns(p=pl.when(pl.col("row") < 5).then(float("inf")).otherwise(pl.col("p")))
+    found = named(compare(infinite))
+    assert found["churn/churn"].n == 1_995
+
+
+def test_other_versions_of_the_table_do_not_thin_the_sample() -> None:
+    table = panel(n=60_000)
+    more = pl.concat([table, *[table.with_columns(version=pl.lit(f"V{i}")) for i in range(6)]])
+    one, other = (named(compare(t))["scores/disorder"] for t in (table, more))
+    assert one.n == other.n
+    assert one.effect == other.effect
+
+
+def test_versions_may_be_dates_or_numbers() -> None:
+    import datetime as dt
+
+    weeks = {"W46": dt.date(2026, 11, 9), "W47": dt.date(2026, 11, 16)}
+    table = panel(n=400).with_columns(pl.col("version").replace_strict(weeks, return_dtype=pl.Date))
+    assert compare(table, baseline="2026-11-09", candidate="2026-11-16").rows == {"both versions": 400}
+    numbered = panel(n=400).with_columns(pl.col("version").replace_strict({"W46": 46, "W47": 47}))
+    assert compare(numbered, baseline=46, candidate=47).rows == {"both versions": 400}
+
+
+def test_a_segment_may_be_called_like_anything() -> None:
+    table = panel(n=400).with_columns(churn=pl.lit("DE"), rows=pl.lit("FR"))
+    for name in ("churn", "rows"):
+        found = compare(table, roles={**ROLES, "segment": name})
+        assert any(f.segment is not None for f in found)
+
+
+def test_seed_noise_of_the_mix_is_no_alarm() -> None:
+    """Runs of one distribution of models: categories that single runs favour are no change of the mix."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for version, seeds in (("W46", 1), ("W47", 5)):
+        for seed in range(seeds):
+            lean = rng.normal(0, 0.5, 8)
+            items = np.argsort(-(rng.gumbel(size=(200, 40)) + np.tile(lean, 5)), axis=1)[:, :5]
+            frame = {"user": np.repeat(np.arange(200), 5), "item": items.ravel(), "rank": np.tile(range(1, 6), 200)}
+            parts.append(pl.DataFrame(frame).with_columns(version=pl.lit(version), seed=pl.lit(seed)))
+    lists = pl.concat(parts).with_columns(genre=pl.format("g{}", pl.col("item") % 8))
+    roles = {"version": "version", "list": "user", "item": "item", "position": "rank", "category": "genre"}
+    found = named(al.compare(lists, baseline="W46", candidate="W47", replicates="seed", roles=roles))
+    assert found["mix/overall"].verdict is not Verdict.ALARM
+    assert not found["mix/overall"].primary
+    assert found["mix/excess"].verdict is not Verdict.ALARM
+
+
+def test_histories_with_other_types_or_other_categories() -> None:
+    from tests.frames import RANKED, ranked
+
+    lists = ranked()[0]
+    history = lists.filter(pl.col("version") == "old").select(pl.col("user").cast(pl.String), "genre")
+    found = named(al.compare(lists, baseline="old", candidate="new", roles=RANKED, history=history))
+    assert found["mix/calibration"].n == 200
+    strange = history.with_columns(genre=pl.lit("opera"))
+    found = named(al.compare(lists, baseline="old", candidate="new", roles=RANKED, history=strange))
+    assert found["mix/calibration"].reason == "too_few_rows"

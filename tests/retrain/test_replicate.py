@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +125,82 @@ def test_bad_input_is_one_sentence(given: dict[str, Any], words: str) -> None:
     with pytest.raises(al.InputError, match=words) as caught:
         al.replicate(**{"seeds": 3, "jobs": 1, **given})
     assert str(caught.value).endswith(".")
+
+
+def fails_twice(seed: int) -> dict[str, float]:
+    if seed in seeds_of(5)[1:3]:
+        raise ValueError("a bad draw")
+    return {"accuracy": 0.5}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_failure_does_not_stop_the_others(jobs: int, tmp_path: Path) -> None:
+    with pytest.raises(al.InputError, match="a bad draw, and so did 2; 3 finished ones are kept; mend"):
+        al.replicate(fails_twice, seeds=5, jobs=jobs, folder=tmp_path)
+    assert {p.name for p in tmp_path.glob("*.parquet")} == {f"replicate-{i:05}.parquet" for i in (0, 3, 4)}
+
+
+def loads_late(seed: int) -> dict[str, int]:
+    import sklearn.cluster  # noqa: F401 (it brings OpenMP along, after the process has begun)
+    from threadpoolctl import threadpool_info
+
+    return {"threads": max(i["num_threads"] for i in threadpool_info()), "seed": seed}
+
+
+def test_every_process_has_one_thread_for_libraries_loaded_late_too() -> None:
+    assert set(al.replicate(loads_late, seeds=3, jobs=2)["threads"]) == {1}
+
+
+def dies(seed: int) -> dict[str, float]:
+    os._exit(seed % 2 + 1)
+
+
+def test_a_process_that_dies_is_one_sentence() -> None:
+    with pytest.raises(al.InputError, match="A process ended before its replicate was done: put the call under"):
+        al.replicate(dies, seeds=3, jobs=2)
+
+
+def run_script(text: str, folder: Path) -> str:
+    file = folder / "script.py"
+    file.write_text(text, encoding="utf-8")
+    return subprocess.run([sys.executable, str(file)], check=False, capture_output=True, text=True, timeout=100).stderr
+
+
+TRAIN = "import afterlaunch as al\ndef train(seed): return {'a': seed}\n"
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    said = run_script(TRAIN + "al.replicate(train, seeds=3, jobs=2)\n", tmp_path)
+    assert 'put the call under `if __name__ == "__main__":`' in said.splitlines()[-1]
+    guarded = TRAIN + "if __name__ == '__main__':\n    al.replicate(train, seeds=3, jobs=2)\n"
+    assert run_script(guarded, tmp_path) == ""
+
+
+def test_a_function_of_a_notebook_is_refused_at_once() -> None:
+    code = TRAIN + "al.replicate(train, seeds=3, jobs=2)\n"
+    done = subprocess.run([sys.executable, "-"], check=False, input=code, capture_output=True, text=True, timeout=100)
+    assert "define it in a module, not within a function, as a lambda, or in a notebook" in done.stderr
+
+
+SLEEPS = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import afterlaunch as al
+def train(seed):
+    time.sleep(60)
+    return {"a": 1}
+if __name__ == "__main__":
+    al.replicate(train, seeds=4, jobs=2, progress=print)
+"""
+
+
+def test_an_interrupt_ends_it_and_its_processes(tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text(SLEEPS, encoding="utf-8")
+    with subprocess.Popen([sys.executable, str(file)], stderr=subprocess.PIPE, text=True) as running:
+        time.sleep(4)
+        running.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, said = running.communicate(timeout=50)
+    assert said.strip().endswith("KeyboardInterrupt")
+    assert time.monotonic() - started < 20

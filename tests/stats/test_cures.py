@@ -57,3 +57,19 @@ def test_a_pull_toward_the_last_model_lessens_churn_step_by_step() -> None:
     apart = [((last[:, i] >= 0) != (new[:, j] >= 0)).mean() for i in range(5) for j in range(5)]
     assert churns[-1] == pytest.approx(np.mean(apart))
     assert anchored(last[:, :1], new[:, :1], 0.0)[-1].churn == pytest.approx(apart[0])
+
+
+def test_a_majority_of_classes_is_that_of_scores_for_two_classes() -> None:
+    """Three votes of two classes: the majority is the median of the scores' decisions."""
+    found = (scores(np.random.default_rng(6), 400, 12) >= 0).astype(float)
+    votes, means = averaged(found, None, (1, 3)), averaged(found, 0.5, (1, 3))
+    assert [v.churn for v in votes] == pytest.approx([m.churn for m in means])
+    assert [v.se for v in votes] == pytest.approx([m.se for m in means])
+
+
+def test_many_classes_agree_more_when_more_vote() -> None:
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, 5, (3000, 1))
+    said = np.where(rng.random((3000, 14)) < 0.7, truth, rng.integers(0, 5, (3000, 14))).astype(float)
+    one, three, five = averaged(said, None, (1, 3, 5))
+    assert one.churn > three.churn > five.churn

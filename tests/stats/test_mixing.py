@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from afterlaunch.stats.mixing import miscalibration, moved, total_variation
+from tests.simulation import at_most
 
-DRAWS = 400
+DRAWS, RUN_DRAWS = 400, 200
 TOLERANCE = 3 * (0.05 * 0.95 / DRAWS) ** 0.5
 MARGIN = 0.05
 
@@ -53,14 +54,47 @@ def test_no_change_is_shown_and_twice_the_margin_is_found() -> None:
     assert (simulated(5, 2000, 0.1)[:, 1] > MARGIN).mean() > 0.95
 
 
-def test_runs_that_differ_widen_the_interval() -> None:
+@cache
+def of_runs(categories: int, many: tuple[int, int], change: float) -> np.ndarray:
+    """Versions whose every run has a mix of its own, which all of its lists share, as with models of other seeds."""
+    rng = np.random.default_rng(4)
+    old = np.full(categories, 1 / categories)
+    new, half = old.copy(), categories // 2
+    new[:half] *= 1 - change / old[:half].sum()
+    new[half:] *= 1 + change / old[half:].sum()
+    out = []
+    for _ in range(RUN_DRAWS):
+        counts = [
+            np.stack([rng.multinomial(150, rng.dirichlet(mix * 200), size=64) for _ in range(runs)])
+            for mix, runs in zip((old, new), many, strict=True)
+        ]
+        found = moved(*counts)
+        assert found is not None
+        out.append((found.value, *found.interval(0.05, 0.05)))
+    return np.array(out)
+
+
+@pytest.mark.parametrize("change", [0.0, 0.05])
+@pytest.mark.parametrize(("categories", "many"), [(5, (3, 3)), (20, (10, 10)), (20, (1, 10)), (20, (6, 2))])
+def test_what_sets_runs_apart_is_no_change(categories: int, many: tuple[int, int], change: float) -> None:
+    """Two single runs are 0.16 apart by chance with twenty categories."""
+    found = of_runs(categories, many, change)
+    assert (found[:, 1] > max(change, 1e-12)).mean() <= at_most(0.05, RUN_DRAWS)
+    assert (found[:, 2] < change).mean() <= at_most(0.05, RUN_DRAWS)
+
+
+def test_a_change_beyond_what_sets_runs_apart_is_found() -> None:
+    assert (of_runs(20, (10, 10), 0.2)[:, 1] > MARGIN).mean() > 0.95
+    assert (of_runs(20, (1, 10), 0.4)[:, 1] > MARGIN).mean() > 0.95
+
+
+def test_runs_that_agree_are_compared_as_one() -> None:
     rng = np.random.default_rng(0)
-    still = rng.multinomial(100, [0.5, 0.3, 0.2], size=(10, 64))
-    restless = np.stack([rng.multinomial(100, rng.dirichlet([50, 30, 20]), size=64) for _ in range(10)])
-    one, other = moved(still, still[::-1]), moved(still, restless)
+    lists = [rng.multinomial(20, mix, size=(1, 64)) for mix in ([0.5, 0.3, 0.2], [0.4, 0.3, 0.3])]
+    one, ten = moved(*lists), moved(*[np.repeat(x, 10, axis=0) for x in lists])
     assert one is not None
-    assert other is not None
-    assert other.se > 2 * one.se
+    assert ten is not None
+    assert (ten.value, ten.plain, ten.se) == pytest.approx((one.value, one.plain, one.se))
 
 
 def test_too_little_is_none() -> None:

@@ -93,3 +93,31 @@ def test_many_lists_are_compared_as_one_by_one() -> None:
 def test_a_persistence_outside_zero_and_one_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         overlap(padded([1]), padded([1]), p)
+
+
+# What the authors' own program gives, as rounded in the test data of the Rust crate `rbo` (MIT).
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+BY_THE_AUTHORS = [
+    ("akdwcjomxrubqitenhspyl", 0.1, 0.948509),
+    ("ck", 0.1, 0.003245),
+    ("av", 0.2, 0.9),
+    ("bncxagm", 0.2, 0.105466),
+    ("yad", 0.4, 0.187572),
+    ("afdqwtvehcpubinloygrs", 0.4, 0.782330),
+    ("karfvodcjmwgzlypebunq", 0.9, 0.468431),
+    ("f", 0.9, 0.053090),
+    ("zclx", 0.9, 0.233312),
+    ("nxqyk", 0.9, 0.049050),
+]
+
+
+@pytest.mark.parametrize(("letters", "p", "expected"), BY_THE_AUTHORS)
+def test_lists_of_uneven_length_agree_as_in_the_authors_program(letters: str, p: float, expected: float) -> None:
+    first, second = (padded([ALPHABET.index(c) for c in x], size=26) for x in (ALPHABET, letters))
+    assert overlap(first, second, p).rbo[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_rotated_list_of_five() -> None:
+    assert overlap(np.array([[1, 2, 3, 4, 5]]), np.array([[2, 3, 4, 1, 5]]), 0.9).rbo[0] == pytest.approx(
+        0.828, abs=5e-4
+    )

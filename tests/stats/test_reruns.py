@@ -22,12 +22,12 @@ def pairs_of(runs: int) -> np.ndarray:
     return np.stack(np.triu_indices(runs, 1), axis=1)
 
 
-def of(said: np.ndarray, baseline: int, groups: int = 64) -> Excess | None:
+def of(said: np.ndarray, baseline: int, groups: np.ndarray | None = None) -> Excess | None:
     """Excess churn of decisions, shape (n, R), rows dealt into buckets."""
-    pairs, bucket = pairs_of(said.shape[1]), np.arange(len(said)) % groups
-    sums = np.stack([np.bincount(bucket, said[:, i] != said[:, j], minlength=groups) for i, j in pairs])
-    size = np.broadcast_to(np.bincount(bucket, minlength=groups), sums.shape)
-    return excess(sums, size, pairs, baseline=baseline, runs=said.shape[1])
+    pairs, bucket = pairs_of(said.shape[1]), np.arange(len(said)) % 64
+    sums = np.stack([np.bincount(bucket, said[:, i] != said[:, j], minlength=64) for i, j in pairs])
+    size = np.broadcast_to(np.bincount(bucket, minlength=64), sums.shape)
+    return excess(sums, size, pairs, baseline=baseline, runs=said.shape[1], groups=groups)
 
 
 def models(rng: np.random.Generator, rows: int, runs: tuple[int, int], change: float) -> np.ndarray:
@@ -127,3 +127,32 @@ def test_one_bucket_or_missing_pairs_are_refused() -> None:
         excess(np.zeros((15, 1)), np.ones((15, 1)), pairs, baseline=3, runs=6)
     with pytest.raises(ValueError, match="14 pairs of 6 runs"):
         excess(np.zeros((14, 64)), np.ones((14, 64)), pairs[:14], baseline=3, runs=6)
+
+
+def grouped(rng: np.random.Generator, rows: int, draws: int, together: int, change: float) -> Excess:
+    """Both versions have `draws` samples, each trained `together` times with other seeds."""
+    groups = np.repeat(np.arange(2 * draws), together)
+    alike = rng.normal(size=(rows, 8)) / math.sqrt(8) @ rng.normal(0, 0.4, size=(8, 2 * draws))
+    latent = rng.normal(size=(rows, 1)) + alike[:, groups] + 0.15 * rng.normal(size=(rows, len(groups)))
+    latent[:, draws * together :] += change * rng.normal(size=(rows, 1))
+    found = of(latent > 0, draws * together, groups=groups)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("change", [0.0, 0.33])
+def test_seeds_on_one_sample_are_one_draw(change: float) -> None:
+    rng = np.random.default_rng(11)
+    ends = [(f.value, *f.interval(0.05, 0.05)) for f in (grouped(rng, 500, 6, 2, change) for _ in range(DRAWS))]
+    found = np.array(ends)
+    truth = 0.0 if change == 0 else found[:, 0].mean()
+    assert abs(found[:, 0].mean() - truth) < 4 * found[:, 0].std() / math.sqrt(DRAWS)
+    assert (found[:, 1] > truth).mean() <= 0.05 + TOLERANCE
+    assert (found[:, 2] < truth).mean() <= 0.05 + TOLERANCE
+
+
+def test_groups_of_one_change_nothing_and_one_group_is_not_enough() -> None:
+    said = models(np.random.default_rng(12), 300, (5, 4), 0.2)
+    plain, own = of(said, 5), of(said, 5, groups=np.arange(9))
+    assert plain == own
+    assert of(said, 5, groups=np.array([0] * 5 + [1] * 4)) is None

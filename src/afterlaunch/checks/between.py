@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.compared import Run, RunPairs
@@ -61,6 +64,39 @@ def few(check: str, kind: EffectKind, pairs: RunPairs, things: str) -> Estimate 
     )
 
 
+def sources_of(runs: Sequence[Run]) -> dict[str, list[str]] | None:
+    """What every run had of each source of chance, outermost first, where names of replicates tell it.
+
+    A replicate "sample=3/seed=1" is seed 1 on sample 3.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        Source to its value for each run; None where names are not of that form, or have other sources.
+
+    Example:
+        >>> sources_of([Run("W46", "sample=1/seed=1"), Run("W46", "sample=1/seed=2")])
+        {'sample': ['1', '1'], 'seed': ['1', '2']}
+    """
+    parts = [[p.partition("=") for p in r.replicate.split("/")] for r in runs]
+    names = [[name.strip() for name, _, _ in p] for p in parts]
+    told = all(sign for p in parts for _, sign, _ in p)
+    if not told or len(names[0]) < 2 or len(set(names[0])) < len(names[0]) or any(n != names[0] for n in names):
+        return None
+    return {name: [p[i][2].strip() for p in parts] for i, name in enumerate(names[0])}
+
+
+def draws_of(runs: Sequence[Run]) -> NDArray[np.int64] | None:
+    """Which runs of a version share their outermost source, so that they are one draw, shape (R,)."""
+    sources = sources_of(runs)
+    if sources is None:
+        return None
+    order: dict[tuple[str, str], int] = {}
+    first = next(iter(sources.values()))
+    return np.array([order.setdefault((r.version, v), len(order)) for r, v in zip(runs, first, strict=True)])
+
+
 def beyond_reruns(pairs: RunPairs, name: str) -> Excess | None:
     """How much farther the versions are apart than their own reruns, for one distance."""
     return excess(
@@ -69,6 +105,7 @@ def beyond_reruns(pairs: RunPairs, name: str) -> Excess | None:
         pairs.pairs,
         baseline=pairs.baseline,
         runs=len(pairs.runs),
+        groups=draws_of(pairs.runs),
     )
 
 

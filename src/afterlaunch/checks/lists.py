@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from afterlaunch.checks.between import excess_estimate, few, mean_estimate, names_of, replicated
 from afterlaunch.checks.evidence import Check, Evidence
+from afterlaunch.checks.mix import of_traffic
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.compared import Catalogue, RunPairs
@@ -58,6 +60,10 @@ def run(evidence: Evidence) -> list[Estimate]:
         return []
     pairs = panel.lists
     lacking = few("lists", RBO, pairs, "lists")
+    if lacking is not None and of_traffic(pairs):
+        # What the versions put out altogether is still known, and the mix of categories is judged by it.
+        items = _items(panel.catalogue, pairs) if panel.catalogue is not None else []
+        return [replace(lacking, primary=not panel.mixes), *items]
     if lacking is not None:
         return [lacking]
     out: list[Estimate] = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from afterlaunch.checks.between import excess_estimate, few, mean_estimate, names_of, replicated
+from afterlaunch.checks.between import draws_of, excess_estimate, few, mean_estimate, names_of, replicated
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
@@ -51,6 +52,13 @@ CALIBRATION = EffectKind(
     "a list of ten loses about one of the places that the user's own taste would fill",
 )
 NAMED = 2
+TRAFFIC = 0.05
+"""Share of lists in both versions under which each is taken to have served users or requests of its own."""
+
+
+def of_traffic(pairs: RunPairs) -> bool:
+    """Whether the versions put out lists for different users or requests, as in the log of a split of traffic."""
+    return min(pairs.alone) > 0 and pairs.total < TRAFFIC * (pairs.total + sum(pairs.alone))
 
 
 def run(evidence: Evidence) -> list[Estimate]:
@@ -64,9 +72,11 @@ def run(evidence: Evidence) -> list[Estimate]:
         return []
     pairs = panel.lists
     lacking = few("mix", OVERALL, pairs, "lists")
-    if lacking is not None:
+    if lacking is not None and not of_traffic(pairs):
         return [lacking]
     out = [_overall(name, mix, pairs) for name, mix in panel.mixes.items()]
+    if lacking is not None:
+        return out
     if "mix" in pairs.sums:
         if replicated(pairs):
             out.append(
@@ -90,7 +100,8 @@ def run(evidence: Evidence) -> list[Estimate]:
 def _overall(segment: str, mix: Mix, pairs: RunPairs) -> Estimate:
     first, second = names_of(mix.runs, mix.baseline)
     old, new = mix.counts[: mix.baseline], mix.counts[mix.baseline :]
-    found = moved(old, new)
+    draws, b = draws_of(mix.runs), mix.baseline
+    found = moved(old, new) if draws is None else moved(_pooled(old, draws[:b]), _pooled(new, draws[b:]))
     name = segment or None
     if found is None:
         return Estimate(
@@ -123,6 +134,8 @@ def _overall(segment: str, mix: Mix, pairs: RunPairs) -> Estimate:
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
         lead = f"{in_words(effect)} of what is shown{_where(name)} goes to other categories from {first} to {second}"
+        if of_traffic(pairs):
+            lead += ", over all, as the versions served different lists"
         return f"{lead}: {told}." if told else f"{lead}."
 
     return Estimate(
@@ -134,7 +147,7 @@ def _overall(segment: str, mix: Mix, pairs: RunPairs) -> Estimate:
         say=say,
         action="Ask whether users changed or only the model: look at the training data of the categories that rose.",
         n=int(new.sum()),
-        method="total variation; direction from the other buckets of lists, high end from the plug-in",
+        method="total variation; direction from other buckets of lists and other runs, high end from the plug-in",
         binding="units_too_few",
         p_value=lambda margin: p_beyond(found.interval, margin, "up"),
         segment=name,
@@ -142,6 +155,11 @@ def _overall(segment: str, mix: Mix, pairs: RunPairs) -> Estimate:
         sample=pairs.sample,
         table=_picture(mix, shares[0], shares[1], name, first, second),
     )
+
+
+def _pooled(values: NDArray[np.generic], draws: NDArray[np.int64]) -> Floats:
+    """Sums over the runs of one draw, shape (D, ...)."""
+    return np.stack([np.asarray(values, dtype=np.float64)[draws == d].sum(axis=0) for d in np.unique(draws)])
 
 
 def _where(segment: str | None) -> str:
@@ -205,11 +223,18 @@ def _calibration(pairs: RunPairs) -> Estimate:
         each = squares.sum(axis=1) / n - (values.sum(axis=1) / n) ** 2
         rows_var, rows_df = float(each[:b].mean() + each[b:].mean()) / (n - 1), n - 1
     means = values.sum(axis=1) / n
-    parts = [float(m.var(ddof=1)) / len(m) if len(m) > 1 else 0.0 for m in (means[:b], means[b:])]
+    sides, draws = (means[:b], means[b:]), draws_of(pairs.runs)
+    if draws is not None:
+        many = np.bincount(draws)[draws]
+        sides = _pooled(means[:b] / many[:b], draws[:b]), _pooled(means[b:] / many[b:], draws[b:])
+    spare = max(sides, key=len)
+    # A version with a single run is one draw, as spread as the other's.
+    some = [m if len(m) > 1 else spare for m in sides]
+    parts = [float(s.var(ddof=1)) / len(m) if len(s) > 1 else 0.0 for s, m in zip(some, sides, strict=True)]
     run_var = sum(parts)
     df = rows_df
     if run_var > 0:
-        free = max(1.0, b - 1.0), max(1.0, len(means) - b - 1.0)
+        free = max(1.0, len(some[0]) - 1.0), max(1.0, len(some[1]) - 1.0)
         df = pooled_degrees((rows_var, run_var), (rows_df, pooled_degrees((parts[0], parts[1]), free)))
     se = math.sqrt(max(rows_var + run_var, 0.0))
 

@@ -37,6 +37,9 @@ EXCESS = EffectKind(
     "excess", "disorder beyond reruns", "share", 0.02, "up", "one pair in fifty that neither seed nor sample explain"
 )
 
+LEAST_ROWS = 10
+"""Rows that it takes to say how far scores moved on average."""
+
 
 def run(evidence: Evidence) -> list[Estimate]:
     """Shift of the scores, and how many pairs of rows turned round; beyond reruns where there are replicates.
@@ -81,17 +84,17 @@ def _shift(pairs: RunPairs) -> Estimate:
     old = means[:b].mean()
     variance = float((pairs.scalar_squares["score"].sum(axis=1)[:b] / known[:b] - means[:b] ** 2).mean())
     sd = math.sqrt(max(variance, 0.0))
-    if rows < 2 or not sd > 1e-12 * max(1.0, abs(float(old))):
+    if rows < LEAST_ROWS or not sd > 1e-12 * max(1.0, abs(float(old))):
         return Estimate(
             "scores",
             SHIFT,
             "",
             None,
             n=int(rows),
-            reason="too_few_rows" if rows < 2 else "undefined",
+            reason="too_few_rows" if rows < LEAST_ROWS else "undefined",
             sentence=f"The scores of {first} do not differ between rows, so a shift has no scale."
-            if rows >= 2
-            else f"Fewer than two rows have scores of both {first} and {second}.",
+            if rows >= LEAST_ROWS
+            else f"Fewer than {LEAST_ROWS} rows have scores of both {first} and {second}.",
             action="Check the scores of the baseline.",
         )
     total, size = pairs.sums["shift"][between], scored[between]

@@ -18,6 +18,9 @@ Frame = nw.LazyFrame[Any]
 MOST_SEGMENTS = 20
 """Segments that are looked at by themselves, those with most rows."""
 
+OURS = "afterlaunch_"
+"""Before the names of sums, which segments and buckets may be called, too."""
+
 LOSSES = ("brier", "squared_error", "absolute_error")
 """Scalars that are better when they are smaller."""
 
@@ -91,19 +94,19 @@ def count_two(frame: Frame, columns: Columns, runs: tuple[Run, Run], fetch: Call
     """
     sums = dict(_sums(columns, frame.collect_schema()))
     groups = [c for c in (columns.bucket, columns.segment) if c is not None]
-    exprs = [e.sum().alias(name) for name, e in sums.items()]
-    exprs += [nw.col(c).max().alias(f"most{i}") for i, c in enumerate(columns.counts)]
+    exprs = [e.sum().alias(f"{OURS}{name}") for name, e in sums.items()]
+    exprs += [nw.col(c).max().alias(f"{OURS}most{i}") for i, c in enumerate(columns.counts)]
     if groups:
-        found = fetch(frame.group_by(*groups).agg(*exprs, nw.len().alias("rows")))
+        found = fetch(frame.group_by(*groups).agg(*exprs, nw.len().alias(f"{OURS}rows")))
     else:
-        found = fetch(frame.select(*exprs, nw.len().alias("rows")))
-    repeats = [found[f"most{i}"].fill_null(0).to_numpy().max(initial=0) for i in range(len(columns.counts))]
+        found = fetch(frame.select(*exprs, nw.len().alias(f"{OURS}rows")))
+    repeats = [found[f"{OURS}most{i}"].fill_null(0).to_numpy().max(initial=0) for i in range(len(columns.counts))]
     most = int(max(repeats, default=1))
     size = BUCKETS if columns.bucket else 1
     bucket = found[columns.bucket].to_numpy().astype(np.int64) if columns.bucket else np.zeros(found.height, np.int64)
 
     def added(name: str, where: NDArray[np.bool_]) -> Floats:
-        values = found[name].fill_null(0).cast(pl.Float64).to_numpy()
+        values = found[f"{OURS}{name}"].fill_null(0).cast(pl.Float64).to_numpy()
         return np.bincount(bucket[where], values[where], minlength=size).astype(np.float64)
 
     def pairs(where: NDArray[np.bool_]) -> RunPairs:
@@ -113,10 +116,12 @@ def count_two(frame: Frame, columns: Columns, runs: tuple[Run, Run], fetch: Call
     segments: dict[str, RunPairs] = {}
     if columns.segment is not None:
         named = found[columns.segment]
-        sizes = found.group_by(columns.segment).agg(pl.col("both").sum()).drop_nulls(columns.segment)
-        for name in sizes.sort(["both", columns.segment], descending=[True, False])[columns.segment][:MOST_SEGMENTS]:
+        sizes = found.group_by(columns.segment).agg(pl.col(f"{OURS}both").sum()).drop_nulls(columns.segment)
+        for name in sizes.sort([f"{OURS}both", columns.segment], descending=[True, False])[columns.segment][
+            :MOST_SEGMENTS
+        ]:
             segments[str(name)] = pairs((named == name).fill_null(value=False).to_numpy())
-    return Counted(pairs(every), segments, most, int(found["rows"].sum()))
+    return Counted(pairs(every), segments, most, int(found[f"{OURS}rows"].sum()))
 
 
 def _sums(c: Columns, schema: Mapping[str, Any]) -> Iterator[tuple[str, nw.Expr]]:

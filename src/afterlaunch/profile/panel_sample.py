@@ -38,7 +38,9 @@ def count_sampled(
     classes, values = _classes(rows, columns), _values(rows, columns)
     if classes is None and values is None:
         return Compared()
-    outputs = values if values is not None else classes
+    # What is decided by: a panel may have predictions and scores.
+    decided = classes is not None and (values is None or bool(columns.predictions))
+    outputs = classes if decided else values
     sample = rows.height if rows.height < total else None
     pairs = _all_pairs(rows, columns, runs, baseline, classes, values, bucket)
     segments: dict[str, RunPairs] = {}
@@ -55,7 +57,7 @@ def count_sampled(
         row_segments=segments,
         orders=_orders(values, runs, baseline, bucket, seed) if values is not None else None,
         outputs=outputs,
-        output_kind="score" if values is not None else "class",
+        output_kind="class" if decided else "score",
         output_buckets=bucket,
         output_total=total,
         threshold=columns.threshold,

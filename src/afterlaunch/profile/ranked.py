@@ -326,6 +326,8 @@ def _calibration(
     """Steck's divergence of every run's lists from the history, 0 where unknown, and where it is known."""
     name, category = where.listed, str(where.category)
     rows = pl.DataFrame({name: lists, "place": np.arange(lists.len())})
+    if history.schema[name] != rows.schema[name]:
+        history, rows = (t.with_columns(pl.col(name).cast(pl.String)) for t in (history, rows))
     mine = history.join(rows, on=name, how="inner")
     code = (
         mine[category]
@@ -339,7 +341,8 @@ def _calibration(
     every = has.all(axis=0)
     for mix in mixes:
         found = miscalibration(liked, np.concatenate([mix, np.zeros((len(mix), 1))], axis=1))
-        there = every & np.isfinite(found)
+        # A history of mostly other categories than any list has says nothing of these lists.
+        there = every & np.isfinite(found) & (2 * liked[:, -1] <= liked.sum(axis=1))
         values.append(np.where(there, found, 0.0))
         known.append(there.astype(np.float64))
     return values, known

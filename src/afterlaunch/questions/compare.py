@@ -21,13 +21,19 @@ from afterlaunch.questions.outcomes import task_of, with_positive
 from afterlaunch.questions.ranked import count_ranked
 from afterlaunch.roles import Roles
 from afterlaunch.roles_guess import guess_roles
-from afterlaunch.tables import Table, fetch, free_name, open_table, require_kinds, require_roles, sample
+from afterlaunch.tables import Table, as_text, fetch, free_name, open_table, require_kinds, require_roles, sample
 from afterlaunch.tables.panel import Wide, are_lists, is_run, require_one_row_each, runs_of, spread, unfold, wide
 
 CHECKS = ("churn", "scores", "lists", "mix", "seeds", "drift")
 PRIMARY = ("churn", "scores", "lists", "mix", "seeds", "drift")
 PANEL_ROWS = 50_000
 """Most values of each run that are looked at row by row: for orders of rows, and for replicates."""
+
+MOST_CLASSES = 20
+"""Most different whole numbers that are taken as classes; predictions of more are amounts."""
+
+ROUNDING = 1e-6
+"""By so much may a probability lie outside 0 and 1."""
 
 TWINS = 0.05
 """From this share of rows in common on the versions are compared row by row, else by what they put out altogether."""
@@ -89,7 +95,7 @@ def compare(
     """
     say = progress or (lambda _: None)
     preload()
-    if isinstance(k, bool) or k < 1:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"The length k of the lists is {k}; give a whole number from 1 on.")
     say("opening the panel")
     known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles or {})
@@ -163,7 +169,9 @@ def _open(
     require_roles(roles, [table])
     require_kinds(table, roles)
     notes: list[str] = []
-    names = [[v] if isinstance(v, str) else list(v) for v in (baseline, candidate)]
+    names = [
+        list(v) if isinstance(v, (list, tuple)) else [] if v is None else [as_text(v)] for v in (baseline, candidate)
+    ]
     if not all(names):
         raise InputError("Baseline and candidate are empty; name a version, or a column, for each.")
     if roles.version is None and are_lists(table, [*names[0], *names[1]]):
@@ -178,6 +186,8 @@ def _open(
             notes.append(f"{version!r} was taken as the role 'version': {guess.reason}")
     if replicate is not None and replicate not in table.columns:
         raise InputError(f"The panel has no column {replicate!r} to tell replicates apart; check the name.")
+    if replicate is not None and replicate == version:
+        raise InputError(f"The column {replicate!r} is the version; name the column that numbers the replicates.")
     table, roles = _with_bucket(table, roles)
     if version is None:
         if replicate is not None:
@@ -210,6 +220,13 @@ def _open(
             others=taken,
         )
     return _Opened(table, roles, runs, before, replicate, matched, notes)
+
+
+def _named(given: Any) -> list[str]:
+    """A version, or columns, as they were given."""
+    if given is None:
+        return []
+    return [str(v) for v in given] if isinstance(given, (list, tuple)) else [as_text(given)]
 
 
 def _require_outputs(opened: _Opened) -> None:
@@ -289,10 +306,13 @@ def _columns(
     if roles.prediction is not None and found.predictions and found.predictions[0] != roles.prediction:
         looked = looked.rename({found.predictions[0]: roles.prediction})
     some = Sample(looked, looked.height, SEED)
-    roles = with_positive(roles, (some, some))
+    if not found.predictions or roles.positive is not None:
+        roles = with_positive(roles, (some, some))
     kind = task_of(task, roles, (some, some))
     predicted, scored = list(found.predictions), list(found.scores)
-    number = bool(predicted) and all(rows[c].dtype.is_float() for c in predicted) and kind in {None, "regression"}
+    number = bool(predicted) and kind in {None, "regression"} and not all(_are_classes(rows[c]) for c in predicted)
+    if not number and predicted and roles.outcome is not None:
+        _require_same_words(rows, predicted[0], roles)
     if kind == "regression" and predicted:
         number = all(rows[c].dtype.is_numeric() for c in predicted)
     cut = threshold
@@ -311,10 +331,36 @@ def _columns(
     ), kind
 
 
+def _are_classes(values: pl.Series) -> bool:
+    """Whether predictions are names or numbers of classes, not amounts."""
+    if not values.dtype.is_float():
+        return True
+    known = values.drop_nulls().drop_nans()
+    return bool((known == known.floor()).all()) and known.n_unique() <= MOST_CLASSES
+
+
+def _require_same_words(rows: pl.DataFrame, predicted: str, roles: Roles) -> None:
+    """Refuse classes that are written otherwise than outcomes: none of them would ever be right."""
+    happened = rows[str(roles.outcome)].drop_nulls()
+    said = rows[predicted].drop_nulls()
+    if not happened.len() or not said.len():
+        return
+    if said.dtype.is_numeric() and happened.dtype.is_numeric():
+        words = [set(x.cast(pl.Float64).unique().to_list()) for x in (said, happened)]
+    else:
+        words = [set(x.cast(pl.String).unique().to_list()) for x in (said, happened)]
+    if not words[0] & words[1]:
+        shown = [", ".join(repr(v) for v in sorted(w)[:4]) for w in words]
+        raise InputError(
+            f"The predictions are {shown[0]} and the outcome {roles.outcome!r} has {shown[1]}; write both alike."
+        )
+
+
 def _are_probabilities(frame: pl.DataFrame, columns: Sequence[str]) -> bool:
     for c in columns:
-        values = frame[c].drop_nulls()
-        if not values.len() or not bool(((values >= 0) & (values <= 1)).all()):
+        values = frame[c].cast(pl.Float64).drop_nulls().drop_nans()
+        values = values.filter(values.is_finite())
+        if not values.len() or not bool(((values >= -ROUNDING) & (values <= 1 + ROUNDING)).all()):
             return False
     return True
 
@@ -327,7 +373,12 @@ def _draw(opened: _Opened, found: Wide) -> tuple[pl.DataFrame, int]:
     key, table = found.key, opened.table
     if key is None or opened.roles.version is None:
         return sample(found.table, wanted, most, SEED), table.rows()
-    total = -(-table.rows() // len(found.runs))
+    mine = nw.any_horizontal(
+        *[is_run(table, Run(v), str(opened.roles.version), None) for v in dict.fromkeys(r.version for r in found.runs)],
+        ignore_nulls=True,
+    )
+    counted = int(fetch(table.frame.filter(mine).select(nw.len().alias("n")), table).item())
+    total = -(-counted // len(found.runs))
     if total > most and table.schema()[key].is_integer():
         # The draw comes before the group-by, which then has little to do.
         few = table.with_frame(table.frame.filter(drawn(nw.col(key), most / total)))

@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +55,9 @@ def replicate(
         takes, once a column with the version is there. An array makes the columns "row" and "value".
 
     Raises:
-        InputError: When `train` cannot be sent to other processes, returns something else, or fails (with its seed;
-            finished replicates are kept in the folder), or when the folder holds those of another training or base.
+        InputError: When `train` cannot be sent to other processes, returns something else, or fails, with its seed:
+            with a folder the other replicates are finished and kept, without one the first failure stops all. Also
+            when the folder holds replicates of another training or base, which are left alone.
 
     Source:
         Bouthillier et al. (2021), Accounting for Variance in Machine Learning Benchmarks, MLSys 3: vary all
@@ -79,12 +83,22 @@ def replicate(
     missing = [i for i in range(seeds) if i not in found]
     if found and missing:
         say(f"{len(found)} of {seeds} replicates were kept")
-    for i, result in _run(train, missing, numbers, jobs or os.cpu_count() or 1):
-        frame = _as_frame(result, i)
+    failed: list[_Outcome] = []
+    for outcome in _run(train, missing, numbers, jobs or os.cpu_count() or 1):
+        i = outcome.place
+        if outcome.error is not None:
+            failed.append(outcome)
+            say(f"replicate {i} failed")
+            if kept is None:
+                break
+            continue
+        frame = _as_frame(outcome.result, i)
         if kept is not None:
             kept.write(i, frame)
         found[i] = frame
         say(f"{len(found)} of {seeds} replicates are done")
+    if failed:
+        raise _failed(failed, numbers, len(found), kept) from failed[0].error
     frames = [found[i].select(pl.lit(i, dtype=pl.Int64).alias(REPLICATE), pl.all()) for i in range(seeds)]
     try:
         return pl.concat(frames, how="vertical_relaxed")
@@ -102,55 +116,104 @@ def seeds_of(count: int, base: int = 0) -> list[int]:
     return [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(base).spawn(count)]
 
 
-def _run(train: Train, missing: list[int], numbers: list[int], jobs: int) -> Iterator[tuple[int, Any]]:
-    """Results in the order in which they come; a failure stops what has not begun."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one replicate came to: a result, or the error that ended it."""
+
+    place: int
+    result: Any = None
+    error: Exception | None = None
+
+
+def _run(train: Train, missing: list[int], numbers: list[int], jobs: int) -> Iterator[_Outcome]:
+    """Outcomes in the order in which they come; whoever stops reading stops what has not begun."""
     if not missing:
         return
     if jobs == 1 or len(missing) == 1:
         for i in missing:
             try:
-                yield i, train(numbers[i])
-            except InputError:
-                raise
+                found = _Outcome(i, _alone(train, numbers[i]))
             except Exception as error:
-                raise _failed(i, numbers[i], error) from error
+                found = _Outcome(i, error=error)
+            yield found
         return
-    try:
-        pickle.dumps(train)
-    except Exception as error:
-        name = getattr(train, "__name__", type(train).__name__)
-        raise InputError(
-            f"The training {name!r} cannot be sent to other processes; define it in a module, not within a function or "
-            "as a lambda, or give jobs=1."
-        ) from error
-    with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool:
+    _require_sendable(train)
+    before = set(active_children())
+    with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn"), initializer=_begin) as pool:
         waiting: dict[Future[Any], int] = {pool.submit(_alone, train, numbers[i]): i for i in missing}
         try:
             while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                # An interrupt may reach another thread: this one must look up now and then to see it.
+                done, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in done:
+                    ended = future.exception()
+                    if isinstance(ended, BrokenExecutor):
+                        raise InputError(
+                            "A process ended before its replicate was done: put the call under "
+                            '`if __name__ == "__main__":` where it stands in a script, give fewer jobs if memory ran '
+                            "out, or jobs=1."
+                        ) from ended
                     i = waiting.pop(future)
-                    try:
-                        result = future.result()
-                    except Exception as error:
-                        raise _failed(i, numbers[i], error) from error
-                    yield i, result
+                    if ended is None:
+                        yield _Outcome(i, future.result())
+                    elif isinstance(ended, Exception):
+                        yield _Outcome(i, error=ended)
+                    else:
+                        raise ended
         finally:
-            for future in waiting:
-                future.cancel()
+            if waiting:
+                for future in waiting:
+                    future.cancel()
+                for process in set(active_children()) - before:
+                    process.terminate()
+
+
+def _require_sendable(train: Train) -> None:
+    """Refuse a function that another process cannot find."""
+    inner: Any = train
+    while isinstance(inner, partial):
+        inner = inner.func
+    name = getattr(inner, "__name__", type(inner).__name__)
+    why = InputError(
+        f"The training {name!r} cannot be sent to other processes; define it in a module, not within a function, as a "
+        "lambda, or in a notebook, or give jobs=1."
+    )
+    home = getattr(inner, "__module__", None) if hasattr(inner, "__name__") else type(inner).__module__
+    if home == "__main__" and not Path(getattr(sys.modules["__main__"], "__file__", None) or "").is_file():
+        raise why
+    try:
+        pickle.dumps(train)
+    except Exception as error:
+        raise why from error
+
+
+def _begin() -> None:
+    """Several processes share the processors, so each has one thread; this is for libraries that are loaded later."""
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
 
 
 def _alone(train: Train, seed: int) -> Any:
-    """One replicate in a process of its own: several processes share the processors, so each has one thread."""
+    """One replicate, with one thread wherever it runs, so that sums are added up in the same order."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
         return train(seed)
 
 
-def _failed(place: int, seed: int, error: Exception) -> InputError:
-    what = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
-    return InputError(f"Replicate {place} (seed {seed}) failed: {what[:200]}; mend the training and run it again.")
+def _failed(failed: list[_Outcome], numbers: list[int], done: int, kept: _Folder | None) -> InputError:
+    first = min(failed, key=lambda f: f.place)
+    if isinstance(first.error, InputError):
+        what = str(first.error).rstrip(".")
+    else:
+        what = " ".join(f"{type(first.error).__name__}: {first.error}".split()).rstrip(".")[:200]
+    rest = sorted(f.place for f in failed if f is not first)
+    also = f", and so did {', '.join(map(str, rest))}" if rest else ""
+    keep = f"; {done} finished ones are kept" if kept is not None and done else ""
+    return InputError(
+        f"Replicate {first.place} (seed {numbers[first.place]}) failed: {what}{also}{keep}; "
+        "mend the training and run it again."
+    )
 
 
 def _as_frame(result: Any, place: int) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from afterlaunch.stats.clustered import p_value
+from afterlaunch.stats.clustered import counted, p_value
 from afterlaunch.stats.intervals import rows_for, share
 from afterlaunch.stats.resampling import degrees, deviations
 
@@ -91,5 +91,6 @@ def mean_distance(sums: Array, squares: Array, subjects: Array) -> Mean:
         return Mean(value, variance, n, 1.0, 0.0)
     moves = deviations(total, size)
     between = float((moves**2).sum()) * (groups - 1) / groups
-    deff = max(1.0, between * n / variance) if variance > 0 else 1.0
+    # Without any variance, the most that dependence within units can do.
+    deff = max(1.0, between * n / variance) if variance > 0 else counted(np.zeros_like(size), size).deff
     return Mean(value, variance, n, deff, degrees(size))

@@ -37,12 +37,13 @@ class Cured:
         return max(low, 0.0), min(self.churn + t_quantile(alpha_high, self.df) * self.se, 1.0)
 
 
-def averaged(scores: Floats, threshold: float, sizes: Sequence[int] = (1, 2, 3, 4, 5, 6)) -> tuple[Cured, ...]:
-    """Churn between two models each of which averages the scores of m replicates.
+def averaged(scores: Floats, threshold: float | None, sizes: Sequence[int] = (1, 2, 3, 4, 5, 6)) -> tuple[Cured, ...]:
+    """Churn between two models each of which averages the scores of m replicates, or lets them vote.
 
     Args:
-        scores: Scores of rows by replicate of one version, shape (n, K).
-        threshold: Score from which a row is predicted positive.
+        scores: Scores of rows by replicate of one version, or codes of their classes, shape (n, K).
+        threshold: Score from which a row is predicted positive; None for classes, of which the one with most votes
+            wins, and of a tie the one of the replicate drawn first.
         sizes: Values of m; those of which K holds no two disjoint groups are left out.
 
     Returns:
@@ -75,18 +76,32 @@ def averaged(scores: Floats, threshold: float, sizes: Sequence[int] = (1, 2, 3, 
     return tuple(out)
 
 
-def _churn_of_groups(scores: Floats, chosen: NDArray[np.int64], size: int, threshold: float) -> float:
+def _churn_of_groups(scores: Floats, chosen: NDArray[np.int64], size: int, threshold: float | None) -> float:
     """Mean churn between disjoint groups of replicates, over several ways of grouping them."""
     rng = np.random.default_rng(0)
     found = []
     for _ in range(1 if size == 1 else SHUFFLES):
         order = rng.permutation(chosen)
         groups = order[: len(order) // size * size].reshape(-1, size)
-        said = np.stack([scores[:, g].mean(axis=1) >= threshold for g in groups], axis=1)
-        ones = said.sum(axis=1).astype(np.float64)
+        said = np.stack([_said(scores[:, g], threshold) for g in groups], axis=1)
         many = len(groups)
+        if threshold is None:
+            apart = [(said[:, i] != said[:, j]).mean() for i in range(many) for j in range(i)]
+            found.append(float(np.mean(apart)))
+            continue
+        ones = said.sum(axis=1).astype(np.float64)
         found.append(float((ones * (many - ones)).mean()) / (many * (many - 1) / 2))
     return float(np.mean(found))
+
+
+def _said(outputs: Floats, threshold: float | None) -> NDArray[np.generic]:
+    """What some replicates decide together, shape (n,)."""
+    if threshold is not None:
+        positive: NDArray[np.generic] = outputs.mean(axis=1) >= threshold
+        return positive
+    votes = np.stack([(outputs == outputs[:, [i]]).sum(axis=1) for i in range(outputs.shape[1])], axis=1)
+    winner: NDArray[np.generic] = outputs[np.arange(len(outputs)), votes.argmax(axis=1)]
+    return winner
 
 
 def anchored(

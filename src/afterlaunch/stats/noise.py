@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from afterlaunch.stats.intervals import normal_quantile
+from afterlaunch.stats.reruns import Measured
+from afterlaunch.stats.resampling import degrees, pooled_degrees
 
 Floats = NDArray[np.float64]
+Array = NDArray[np.generic]
 
 LEAST = 5
 """Replicates that it takes at least to say how much they differ."""
@@ -166,27 +169,41 @@ class Component:
         name: The source, as the column is called.
         variance: Its variance component; one below zero is zero.
         share: Part of the sum of all.
+        low: Lower end of the interval of the variance.
+        high: Upper end.
     """
 
     name: str
     variance: float
     share: float
+    low: float
+    high: float
 
 
-def components(values: Sequence[float] | Floats, levels: dict[str, Sequence[object]]) -> tuple[Component, ...]:
+def components(
+    values: Sequence[float] | Floats,
+    levels: Mapping[str, Sequence[object]],
+    alpha_low: float = 0.025,
+    alpha_high: float = 0.025,
+) -> tuple[Component, ...]:
     """Where the variance of a metric comes from, of sources nested in each other.
 
     Args:
         values: The metric of each run, shape (K,).
         levels: Source to its level for each run, from the outermost (split, say) to the innermost (seed); levels of an
             inner one with the same name under different outer ones are different.
+        alpha_low: One-sided error of the lower ends.
+        alpha_high: One-sided error of the upper ends.
 
     Returns:
-        A component for each source and "rest" for what runs of equal levels differ.
+        A component for each source, and "rest" for what runs of equal levels differ where there are any. A source
+        with one level in every outer one cannot be told from it and is left out. Empty with fewer than two runs.
 
     Source:
         Analysis of variance of a nested design with unequal numbers (method 1 of Henderson): Searle, Casella
-        & McCulloch (1992), Variance Components, chapters 3 and 5.
+        & McCulloch (1992), Variance Components, chapters 3 and 5. Intervals: Ting, Burdick, Graybill, Jeyaratnam &
+        Lu (1990), Journal of Statistical Computation and Simulation 35:135-143, for balanced designs; in simulation
+        the 5 % ends miss at most 6 % there, and up to 8 % where levels have one to eight runs.
 
     Example:
         >>> split = ["a"] * 3 + ["b"] * 3 + ["c"] * 3
@@ -195,41 +212,130 @@ def components(values: Sequence[float] | Floats, levels: dict[str, Sequence[obje
         [('split', 0.99), ('rest', 0.01)]
     """
     x = np.asarray(values, dtype=np.float64)
-    names = list(levels)
-    codes = [np.zeros(x.size, dtype=np.int64)]
-    for name in names:
-        pairs = [(int(c), str(v)) for c, v in zip(codes[-1], levels[name], strict=True)]
-        order = {p: i for i, p in enumerate(dict.fromkeys(pairs))}
-        codes.append(np.array([order[p] for p in pairs], dtype=np.int64))
-    codes.append(np.arange(x.size, dtype=np.int64))
-    means, sizes = [], []
-    for code in codes:
-        size = np.bincount(code)
-        means.append((np.bincount(code, x) / size)[code])
-        sizes.append(size[code].astype(np.float64))
-    count = len(codes) - 1
-    squares, free = np.zeros(count), np.zeros(count)
-    weights = np.zeros((count, count))
-    for i in range(count):
-        squares[i] = float(((means[i + 1] - means[i]) ** 2).sum())
-        free[i] = len(np.unique(codes[i + 1])) - len(np.unique(codes[i]))
-        for j in range(i, count):
-            # Expected square: runs of one level of j share its effect.
-            inner = _shared(codes[j + 1], codes[i + 1]) - _shared(codes[j + 1], codes[i])
-            weights[i, j] = inner
-    found = np.zeros(count)
-    for i in reversed(range(count)):
-        rest = squares[i] - float(weights[i, i + 1 :] @ found[i + 1 :])
-        found[i] = max(rest / weights[i, i], 0.0) if weights[i, i] > 1e-9 else 0.0
+    codes, names = [np.zeros(x.size, dtype=np.int64)], []
+    for name, level in [*levels.items(), ("rest", range(x.size))]:
+        order: dict[tuple[int, str], int] = {}
+        code = [order.setdefault((int(c), str(v)), len(order)) for c, v in zip(codes[-1], level, strict=True)]
+        if len(order) > codes[-1].max(initial=0) + 1:
+            codes.append(np.array(code, dtype=np.int64))
+            names.append(name)
+    if not names:
+        return ()
+    squares, free, expected = _mean_squares(x, codes)
+    # Expectations of the mean squares are triangular in the variances.
+    back = np.linalg.inv(expected)
+    found = np.maximum(back @ squares, 0.0)
     total = float(found.sum())
-    return tuple(
-        Component(name, float(v), float(v) / total if total > 0 else 0.0)
-        for name, v in zip([*names, "rest"], found, strict=True)
-    )
+    out = []
+    for name, weights, variance in zip(names, back, found, strict=True):
+        low, high = _between(weights, squares, free, alpha_low, alpha_high)
+        share = float(variance) / total if total > 0 else 0.0
+        out.append(Component(name, float(variance), share, max(low, 0.0), max(high, 0.0)))
+    return tuple(out)
 
 
-def _shared(inner: NDArray[np.int64], outer: NDArray[np.int64]) -> float:
-    """Sum over levels of `outer` of the squared sizes of its levels of `inner` over its size."""
-    outer_size = np.bincount(outer).astype(np.float64)
-    pair = np.unique(np.stack([outer, inner]), axis=1, return_counts=True)
-    return float((pair[1].astype(np.float64) ** 2 / outer_size[pair[0][0]]).sum())
+def _mean_squares(x: Floats, codes: Sequence[NDArray[np.int64]]) -> tuple[Floats, Floats, Floats]:
+    """Mean square of each level, its degrees of freedom, and its expectation in the variances of the levels."""
+    sizes = [np.bincount(c).astype(np.float64) for c in codes]
+    means = [np.bincount(c, x) / n for c, n in zip(codes, sizes, strict=True)]
+    count = len(codes) - 1
+    squares, free, expected = np.zeros(count), np.zeros(count), np.zeros((count, count))
+    for i in range(1, count + 1):
+        free[i - 1] = sizes[i].size - sizes[i - 1].size
+        squares[i - 1] = ((means[i][codes[i]] - means[i - 1][codes[i - 1]]) ** 2).sum() / free[i - 1]
+        for j in range(i, count + 1):
+            _, first = np.unique(codes[j], return_index=True)
+            gain = 1 / sizes[i][codes[i][first]] - 1 / sizes[i - 1][codes[i - 1][first]]
+            expected[i - 1, j - 1] = (sizes[j] ** 2 * gain).sum() / free[i - 1]
+    return squares, free, expected
+
+
+def _between(
+    weights: Floats, squares: Floats, free: Floats, alpha_low: float, alpha_high: float
+) -> tuple[float, float]:
+    """Interval for a weighted sum of mean squares with weights of both signs."""
+    value = float(weights @ squares)
+    plus, minus = weights > 0, weights < 0
+    terms = weights * squares
+
+    def reach(alpha: float, *, upper: bool) -> float:
+        # 1 - 1/F(alpha) and 1/F(1 - alpha) - 1, F with these and infinite degrees of freedom.
+        inner, outer = 1 - free / special.chdtri(free, alpha), free / special.chdtri(free, 1 - alpha) - 1
+        own, other = (outer, inner) if upper else (inner, outer)
+        total = float(((own * terms)[plus] ** 2).sum() + ((other * terms)[minus] ** 2).sum())
+        for i in np.flatnonzero(plus):
+            for j in np.flatnonzero(minus):
+                f = float(special.fdtri(free[i], free[j], alpha if upper else 1 - alpha))
+                cross = ((f - 1) ** 2 - (own[i] * f) ** 2 - other[j] ** 2) / f
+                total += cross * abs(terms[i] * terms[j])
+        return math.sqrt(max(total, 0.0))
+
+    return value - reach(alpha_low, upper=False), value + reach(alpha_high, upper=True)
+
+
+FEW = 5
+"""Runs of a version under which both versions are taken to vary alike."""
+
+
+def metric_change(sums: Array, subjects: Array, baseline: int, groups: Array | None = None) -> Measured | None:
+    """Change of the mean of a metric over replicates, from one version to another.
+
+    Args:
+        sums: The metric of every run, summed over subjects by bucket, shape (R, G), G > 1; runs of the first version
+            come first, and all have the same subjects.
+        subjects: Subjects by bucket, shape (G,).
+        baseline: How many runs are of the first version.
+        groups: Which runs of a version are one draw, such as those that share a sample, shape (R,); None where every
+            run is one.
+
+    Returns:
+        Second less first. Runs and subjects are both drawn, so the variance is that of runs, plus that of subjects
+        (jackknife over buckets), less what both hold: that of runs on subjects. With fewer than `FEW` draws of a
+        version the variance between runs is pooled, else each version has its own. None when no version has three
+        draws, or all subjects are in one bucket.
+
+    Source:
+        Two-way variance: Cameron, Gelbach & Miller (2011), Journal of Business & Economic Statistics 29:238-249,
+        eq. 2.4. Degrees of freedom: Welch (1947), Biometrika 34:28-35.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> right = rng.random((2000, 1)) < 0.8 + rng.normal(0, 0.01, 20)
+        >>> sums = right.reshape(50, 40, 20).sum(axis=1).T
+        >>> found = metric_change(sums, np.full(50, 40), 10)
+        >>> low, high = found.interval(0.05, 0.05)
+        >>> -0.02 < low < 0 < high < 0.02
+        True
+    """
+    size = np.asarray(subjects, dtype=np.float64)
+    filled = size > 0
+    if filled.sum() < 2:
+        return None
+    size, total = size[filled], np.asarray(sums, dtype=np.float64)[:, filled]
+    own = np.arange(len(total)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    sides = []
+    for mine in (slice(None, baseline), slice(baseline, None)):
+        _, code = np.unique(own[mine], return_inverse=True)
+        sides.append(np.stack([total[mine][code == g].mean(axis=0) for g in range(code.max() + 1)]))
+    many = np.array([len(s) for s in sides], dtype=np.float64)
+    if many.max() < 3:
+        return None
+    buckets = len(size)
+    whole = [s.sum(axis=1) / size.sum() for s in sides]
+    without = [(s.sum(axis=1, keepdims=True) - s) / (size.sum() - size) for s in sides]
+    squares = np.array([float(((w - w.mean()) ** 2).sum()) for w in whole])
+    # The part of the variance between runs that the draw of subjects makes.
+    moves = [w - w.mean(axis=0) for w in without]
+    joint = np.array([float(m.var(axis=1).sum()) * (buckets - 1) for m in moves])
+    free = many - 1
+    if many.min() < FEW:
+        pooled = float(free.sum())
+        runs = float(squares.sum() / pooled * (1 / many).sum())
+        both, df = float(joint.sum() / pooled * (1 / many).sum()), pooled
+    else:
+        parts = squares / free / many
+        runs, both = float(parts.sum()), float((joint / free / many).sum())
+        df = pooled_degrees((float(parts[0]), float(parts[1])), (float(free[0]), float(free[1])))
+    rows = float((without[1].mean(axis=0) - without[0].mean(axis=0)).var()) * (buckets - 1)
+    variance = max(runs + rows - both, runs, rows)
+    return Measured(float(whole[1].mean() - whole[0].mean()), runs, df, variance - runs, degrees(size))

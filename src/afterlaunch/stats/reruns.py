@@ -89,7 +89,9 @@ class Excess:
         return self.beyond.interval(alpha_low, alpha_high)
 
 
-def excess(sums: Array, subjects: Array, pairs: Array, *, baseline: int, runs: int) -> Excess | None:
+def excess(
+    sums: Array, subjects: Array, pairs: Array, *, baseline: int, runs: int, groups: Array | None = None
+) -> Excess | None:
     """Mean distance between runs of two versions, less the mean distance between runs of one.
 
     Args:
@@ -98,6 +100,8 @@ def excess(sums: Array, subjects: Array, pairs: Array, *, baseline: int, runs: i
         pairs: Which runs, first < second, shape (P, 2); all pairs of runs.
         baseline: How many runs are the baseline's; they come first.
         runs: All runs.
+        groups: Which runs of a version are draws together, such as those that share a sample, shape (R,); None where
+            every run is a draw of its own. Runs of one group count as one draw, and the floor is that between groups.
 
     Returns:
         The excess. It is zero when the runs of both versions are draws of one distribution of models, and
@@ -133,21 +137,26 @@ def excess(sums: Array, subjects: Array, pairs: Array, *, baseline: int, runs: i
         raise ValueError(f"There are {len(pairs)} pairs of {runs} runs; give them all.")
     sides = np.arange(runs) < baseline
     many = [int(sides.sum()), int((~sides).sum())]
-    if max(many) < LEAST or ((size > 0).sum(axis=1) < 2).any():
+    own = np.arange(runs) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    draws = [len(np.unique(own[s])) for s in (sides, ~sides)]
+    if max(draws) < LEAST or ((size > 0).sum(axis=1) < 2).any():
         return None
     # Every estimate is a weighted sum of the pairs' distances.
     kinds = sides[np.asarray(pairs)].sum(axis=1)
     apart = np.where(kinds == 1, 1 / (many[0] * many[1]), 0.0)
-    known = [s for s in (0, 1) if many[s] > 1]
+    known = [s for s in (0, 1) if draws[s] > 1]
+    apart_draws = own[np.asarray(pairs)[:, 0]] != own[np.asarray(pairs)[:, 1]]
     floor = np.zeros(len(pairs))
     for s in known:
-        mine = kinds == (2 if s == 0 else 0)
+        mine = (kinds == (2 if s == 0 else 0)) & apart_draws
         floor += np.where(mine, 1 / (len(known) * mine.sum()), 0.0)
-    square = _square(total.sum(axis=1) / size.sum(axis=1), np.asarray(pairs), runs)
+    each = total.sum(axis=1) / size.sum(axis=1)
+    # Distances within a draw are no part of the floor.
+    square = _square(np.where(apart_draws | (kinds == 1), each, np.nan), np.asarray(pairs), runs)
     out = []
     for weights, how in ((apart - floor, (1.0, 1.0)), (apart, (1.0, 0.0)), (floor, (0.0, 1.0))):
-        value = float(weights @ (total.sum(axis=1) / size.sum(axis=1)))
-        run_var, run_df = _of_runs(square, sides, known, *how)
+        value = float(weights @ each)
+        run_var, run_df = _of_runs(square, sides, own, known, *how)
         row_var, row_df = _of_subjects(weights, total, size)
         out.append(Measured(value, run_var, run_df, row_var, row_df))
     return Excess(*out)
@@ -161,24 +170,31 @@ def _square(distances: Floats, pairs: Array, runs: int) -> Floats:
 
 
 def _of_runs(
-    square: Floats, sides: NDArray[np.bool_], known: list[int], apart: float, floor: float
+    square: Floats, sides: NDArray[np.bool_], own: Array, known: list[int], apart: float, floor: float
 ) -> tuple[float, float]:
     """Variance of apart x (mean between) - floor x (mean within) from the draw of the runs."""
     parts = []
     for s, mine in enumerate((sides, ~sides)):
-        many = int(mine.sum())
+        draws = len(np.unique(own[mine]))
         between = square[np.ix_(mine, ~mine)].mean(axis=1)
-        if many > 1:
+        if draws > 1:
             within = np.nanmean(square[np.ix_(mine, mine)], axis=1)
             # The mean over pairs counts each run twice; where both versions have replicates it has weight a half.
             projected = apart * between - floor * within * (2 / len(known) if s in known else 0.0)
-            parts.append((float(projected.var(ddof=1)) / many, many - 1.0))
+            parts.append((_of_mean(projected, own[mine]), draws - 1.0))
         elif apart > 0:
             others = np.nanmean(square[np.ix_(~mine, ~mine)], axis=1)
-            parts.append((apart**2 * float(others.var(ddof=1)), len(others) - 1.0))
+            parts.append((apart**2 * float(others.var(ddof=1)), len(np.unique(own[~mine])) - 1.0))
     variance = sum(v for v, _ in parts)
     spread = sum(v**2 / df for v, df in parts)
     return variance, variance**2 / spread if spread > 0 else min(df for _, df in parts)
+
+
+def _of_mean(values: Floats, own: Array) -> float:
+    """Variance of a mean of values that come in draws."""
+    _, code = np.unique(own, return_inverse=True)
+    moves = np.bincount(code, values - values.mean()) / len(values)
+    return float((moves**2).sum()) * len(moves) / (len(moves) - 1)
 
 
 def _of_subjects(weights: Floats, total: Floats, size: Floats) -> tuple[float, float]:

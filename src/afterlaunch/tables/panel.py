@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import Any
 
 import narwhals as nw
@@ -73,7 +74,7 @@ def runs_of(
         raise InputError(f"Baseline and candidate are both {baseline!r}; give two different versions.")
     columns = [version] if replicate is None else [version, replicate]
     found = fetch(table.frame.select(*columns).unique(), table)
-    words = {c: [None if v is None else as_text(v) for v in found[c].to_list()] for c in columns}
+    words = {c: [None if v is None else _word(v) for v in found[c].to_list()] for c in columns}
     known = sorted({v for v in words[version] if v is not None})
     for wanted in (baseline, candidate):
         if wanted not in known:
@@ -92,6 +93,13 @@ def runs_of(
             "name the column that numbers the replicates, or leave some out."
         )
     return tuple(out), sum(r.version == baseline for r in out)
+
+
+def _word(value: Any) -> str:
+    """A version as text; a date without its midnight."""
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date().isoformat()
+    return as_text(value)
 
 
 def _natural(name: str) -> tuple[int, float, str]:
@@ -117,6 +125,8 @@ def _equals(table: Table, column: str, word: str) -> nw.Expr:
         return nw.col(column) == float(word)
     if dtype == nw.String:
         return nw.col(column) == word
+    if isinstance(dtype, nw.Datetime) and dtype.time_zone is None:
+        return nw.col(column) == nw.lit(datetime.fromisoformat(word))
     raise InputError(
         f"The column {column!r} of the {table.name} holds {dtype}, which names no version or replicate; "
         "give text or numbers."
