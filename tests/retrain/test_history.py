@@ -215,3 +215,32 @@ def test_bad_input_is_one_sentence(given_: dict[str, Any], words: str) -> None:
 def test_rules_out_of_range_are_refused() -> None:
     with pytest.raises(al.InputError, match=r"survive=0\.2"):
         al.ClusterHistory(survive=0.2)
+
+
+def test_a_week_that_another_process_adds_meanwhile_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = al.ClusterHistory.open(tmp_path), al.ClusterHistory.open(tmp_path)
+    ours.append("W1", range(50), [0] * 50)
+    name = al.ClusterHistory._name
+    theirs_named: list[int] = []
+
+    def late(self: al.ClusterHistory, *given: Any) -> Any:
+        out = name(self, *given)
+        monkeypatch.setattr(al.ClusterHistory, "_name", name)
+        theirs_named.extend(theirs.append("theirs", [*range(50), *range(100, 130)], [0] * 50 + [1] * 30).names.values())
+        return out
+
+    monkeypatch.setattr(al.ClusterHistory, "_name", late)
+    mine = ours.append("ours", [*range(50), *range(500, 530)], [0] * 50 + [1] * 30).names
+    assert ours.weeks() == ["W1", "theirs", "ours"]
+    assert theirs_named == [1, 2]
+    assert list(mine.values()) == [1, 3]
+
+
+def test_clusters_without_a_member_in_common_die_and_are_born() -> None:
+    history = al.ClusterHistory()
+    history.append("W1", range(100), [0] * 50 + [1] * 50)
+    week = history.append("W2", [*range(50), *range(200, 230)], [0] * 50 + [1] * 30)
+    told = [(e.kind, e.previous, e.current) for e in week.events]
+    assert told == [("survive", (1,), (1,)), ("death", (2,), ()), ("birth", (), (3,))]

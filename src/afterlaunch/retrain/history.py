@@ -130,13 +130,15 @@ class ClusterHistory:
         members = _members(ids, len(texts))
         mine = _Given(str(week), members, texts, _centroids(centroids, texts))
         for _ in range(TRIES):
+            # Before the last week is read: one that is added in between then has this number, and ours is refused.
+            number = self._store.number()
             last = self._store.last()
             if last is not None and last["week"] == mine.week:
                 return self._again(mine, last)
             if mine.week in self._names(last):
                 raise InputError(f"The week {mine.week!r} is in the history already; give another name.")
             try:
-                return self._append(mine, last)
+                return self._append(mine, last, number)
             except TakenError:
                 continue
         raise InputError(
@@ -220,11 +222,10 @@ class ClusterHistory:
 
     # ---------------------------------------------------------------- appending
 
-    def _append(self, given: _Given, last: Entry | None) -> Week:
+    def _append(self, given: _Given, last: Entry | None, number: int) -> Week:
         clusters = given.clusters
         names, change, common, flows, gone = self._name(given, last)
         ids = [names.ids[p] for p in range(len(clusters.ids))]
-        number = self._store.number()
         of = {label: names.ids[p] for p, label in enumerate(given.known)}
         mine = pl.Series("cluster", [of.get(t) for t in given.labels], dtype=pl.Int64)
         entry: Entry = {

@@ -227,11 +227,13 @@ def name_all(
             parents |= {ids[j]: old for j in e.current if j not in kept and j not in returned and old}
         if kind == "split":
             out += [ClusterEvent("return", old, (ids[j],)) for j in e.current if j in returned]
-    if not found:
-        back = {i: j for j, i in kept.items()}
-        for i, cluster in enumerate(previous):
+    # By centroids, and of clusters without a member in common, there are none yet.
+    told = {i for e in found for i in e.previous}, {j for e in found for j in e.current}
+    back = {i: j for j, i in kept.items()}
+    for i, cluster in enumerate(previous):
+        if i not in told[0]:
             out.append(ClusterEvent("survive" if i in back else "death", (cluster,), (cluster,) if i in back else ()))
-        for j in range(current):
-            if j not in kept:
-                out.append(ClusterEvent("return" if j in returned else "birth", (), (ids[j],)))
+    for j in range(current):
+        if j not in told[1] and j not in kept:
+            out.append(ClusterEvent("return" if j in returned else "birth", (), (ids[j],)))
     return Names(ids, given, parents, tuple(out))
