@@ -151,7 +151,8 @@ def _overall(segment: str, mix: Mix, pairs: RunPairs) -> Estimate:
         binding="units_too_few",
         p_value=lambda margin: p_beyond(found.interval, margin, "up"),
         segment=name,
-        primary=name is None,
+        # With replicates the mix of lists beyond reruns counts.
+        primary=name is None and (not replicated(pairs) or of_traffic(pairs)),
         sample=pairs.sample,
         table=_picture(mix, shares[0], shares[1], name, first, second),
     )
