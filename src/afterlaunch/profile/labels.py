@@ -19,6 +19,7 @@ from afterlaunch.decide import InputError
 from afterlaunch.profile.buckets import BUCKETS, MULTIPLIER, PRIME, bucket_of
 from afterlaunch.profile.compared import Floats, Ints, Labelings, Run, RunPairs
 from afterlaunch.profile.count import Fetch, Frame
+from afterlaunch.profile.pairs import sees
 from afterlaunch.stats.partitions import adjusted_rand, adjusted_rand_slope
 
 MOST_CLUSTERS = 1_000
@@ -110,7 +111,7 @@ def count_joined(
         _as_key(keys[1], types).alias("k"), nw.col(labels[1]).alias("c"), nw.lit(1).alias("hc"), *more
     )
     left, right = (f.filter(~nw.col("k").is_null()) for f in (left, right))
-    if not _sees(left, right):
+    if not sees(left, right):
         left, right = (nw.from_native(fetch([f])[0].lazy()) for f in (left, right))
     group = ["p", "c", "hp", "hc", *(["b"] if bucket else [])]
     both = left.join(right, on="k", how="full")
@@ -191,19 +192,6 @@ def _as_key(column: str, types: Sequence[Any]) -> nw.Expr:
     if all(t.is_numeric() for t in types):
         return key.cast(nw.Float64)
     return key.cast(nw.Datetime("us") if all(t.is_temporal() for t in types) else nw.String)
-
-
-def _sees(left: Frame, right: Frame) -> bool:
-    """Whether a join of the two can run: two connections of an engine do not see each other's tables."""
-    if left.implementation != right.implementation:
-        return False
-    if left.implementation.is_polars():
-        return True
-    try:
-        left.join(right, on="k", how="inner").collect_schema()
-    except Exception:
-        return False
-    return True
 
 
 # ------------------------------------------------------------------ reruns

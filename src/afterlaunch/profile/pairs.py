@@ -100,14 +100,26 @@ def _together(
     columns = list(dict.fromkeys([*keys, *features]))
     left = reference.select(*columns)
     right = production.select(*dict.fromkeys([*columns, *([bucket] if bucket else [])]))
-    if reference.implementation == production.implementation and _sees(left, right):
+    if sees(left, right):
         return left, right
     a, b = (nw.from_native(fetch([f])[0].lazy()) for f in (left, right))
     return a, b
 
 
-def _sees(left: Frame, right: Frame) -> bool:
-    """Whether a join of the two can run: two connections of an engine do not see each other's tables."""
+def sees(left: Frame, right: Frame) -> bool:
+    """Whether a join of the two by their first columns can run: one connection does not see another's tables.
+
+    Args:
+        left: Lazy frame.
+        right: Lazy frame whose first column has the same name.
+
+    Example:
+        >>> frames = [nw.from_native(pl.LazyFrame({"k": [1]})) for _ in range(2)]
+        >>> sees(*frames)
+        True
+    """
+    if left.implementation != right.implementation:
+        return False
     if left.implementation.is_polars():
         return True
     try:
