@@ -118,7 +118,7 @@ def excess_estimate(
     what: str,
     things: str,
     action: str,
-    table: Callable[[Excess], Json | None] = lambda _: None,
+    title: str,
 ) -> Estimate:
     """The change beyond reruns of one distance, or why it is not known.
 
@@ -130,7 +130,7 @@ def excess_estimate(
         what: What the distance is, such as "of predictions change".
         things: What the subjects are, such as "rows".
         action: What to do when it alarms.
-        table: Chart data of what was found.
+        title: Of the picture of what was found.
     """
     first, second = names_of(pairs.runs, pairs.baseline)
     sizes = pairs.baseline, len(pairs.runs) - pairs.baseline
@@ -154,10 +154,10 @@ def excess_estimate(
     floor, between = quantity(found.floor, kind.unit), quantity(found.between, kind.unit)
 
     def say(effect: Effect, verdict: Verdict) -> str:
-        lead = (
-            f"{in_words(effect)} more {what} from {first} to {second} than between reruns of one version: "
-            f"{between} against {floor}"
-        )
+        ways = f"from {first} to {second} than between reruns of one version: {between} against {floor}"
+        lead = f"{in_words(effect)} more {what} {ways}"
+        if effect.value < 0:
+            lead = f"{in_words(effect)}: no more {what} {ways}"
         if min(s for s in sizes if s > 1) < LEAST:
             lead += f"; with {sizes[0]} and {sizes[1]} runs that floor is itself uncertain"
         if verdict is Verdict.OK:
@@ -176,8 +176,18 @@ def excess_estimate(
         method="two-sample U-statistic of distances between runs; jackknife over runs and subjects",
         binding="too_few_replicates",
         sample=pairs.sample,
-        table=table(found),
+        table=_picture(found, f"{first} to {second}", title, kind.unit),
     )
+
+
+def _picture(found: Excess, apart: str, title: str, unit: str) -> Json:
+    """The distance between versions, that between reruns, and what lies between."""
+    rows = []
+    for name, part in ((apart, found.apart), ("reruns", found.reruns), ("beyond reruns", found.beyond)):
+        if part is not None:
+            low, high = part.interval(0.025, 0.025)
+            rows.append({"name": name, "value": part.value, "low": low, "high": high})
+    return {"kind": "intervals", "title": title, "unit": unit, "rows": rows}
 
 
 def mean_estimate(

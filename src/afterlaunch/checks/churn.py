@@ -11,7 +11,6 @@ from afterlaunch.stats.churn import net
 from afterlaunch.stats.clustered import Share, counted
 from afterlaunch.stats.contrast import p_beyond
 from afterlaunch.stats.intervals import rows_for
-from afterlaunch.stats.reruns import Excess
 from afterlaunch.words import estimate as in_words
 from afterlaunch.words import plain, quantity
 
@@ -63,7 +62,7 @@ def run(evidence: Evidence) -> list[Estimate]:
             what="of the predictions change",
             things="rows",
             action="The new version differs by more than seed and sample: find what changed in its data. " + LOWER,
-            table=lambda e: _runs_table(pairs, e),
+            title="Churn between runs",
         )
         return [found]
     out = [_churn(pairs, segments)]
@@ -174,17 +173,6 @@ def _net(pairs: RunPairs) -> Estimate:
         binding="units_too_few",
         p_value=lambda margin: p_beyond(found.interval, margin, "down"),
     )
-
-
-def _runs_table(pairs: RunPairs, found: Excess) -> Json:
-    first, second = names_of(pairs.runs, pairs.baseline)
-    parts = [(f"{first} to {second}", found.apart), ("reruns", found.reruns), ("beyond reruns", found.beyond)]
-    rows = []
-    for name, part in parts:
-        if part is not None:
-            low, high = part.interval(0.025, 0.025)
-            rows.append({"name": name, "value": part.value, "low": low, "high": high})
-    return {"kind": "intervals", "title": "Churn between runs", "unit": "share", "rows": rows}
 
 
 CHECK = Check(

@@ -10,7 +10,7 @@ from afterlaunch.checks.between import COMMON, excess_estimate
 from afterlaunch.checks.cluster_events import Story, Weeks, weeks_of
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.decide import EffectKind, Estimate
-from afterlaunch.finding import Effect, Json, Verdict
+from afterlaunch.finding import Effect, Verdict
 from afterlaunch.profile.compared import Labelings
 from afterlaunch.stats.agreement import disagreement
 from afterlaunch.stats.churn import net
@@ -18,7 +18,6 @@ from afterlaunch.stats.clustered import counted
 from afterlaunch.stats.contrast import p_beyond
 from afterlaunch.stats.information import adjusted_mutual_information, variation_of_information
 from afterlaunch.stats.partitions import match
-from afterlaunch.stats.reruns import Excess
 from afterlaunch.words import estimate as in_words
 from afterlaunch.words import quantity
 
@@ -64,6 +63,10 @@ RECOVERED = 0.8
 SAID = 3
 """Events that a sentence tells."""
 
+RERUNS = (
+    "Reruns of one week differ, too: the change beyond reruns says whether this is more than they do. Only where it "
+    "is, look at the clusters that are new, gone, split or merged."
+)
 KEEP = (
     "Look at the clusters that are new, gone, split or merged before anything that is addressed by cluster runs; "
     "al.StableKMeans keeps clusters as long as the data lets it, and al.ClusterHistory keeps their names."
@@ -185,7 +188,7 @@ def _change(weeks: Weeks, found: Labelings, subject: str, primary: bool) -> Esti
         measured.value,
         measured.interval,
         say=say,
-        action=KEEP,
+        action=KEEP if found.reruns is None else RERUNS,
         n=int(whole.sum()),
         method="infinitesimal jackknife of the adjusted Rand index" + (", by unit" if len(table) > 1 else ""),
         rows_needed=measured.rows_needed,
@@ -234,7 +237,7 @@ def _moved(
         measured.value,
         measured.interval,
         say=say,
-        action=KEEP,
+        action=KEEP if found.reruns is None else RERUNS,
         n=int(weeks.members.sum()),
         method="Jeffreys interval of a share, clusters matched by Jaccard's overlap"
         + (", design effect of units" if len(weeks.members) > 1 else ""),
@@ -290,19 +293,8 @@ def _excess(found: Labelings) -> Estimate:
         what="change of clusters",
         things="members",
         action="The clusters changed by more than seed and sample: find what changed in the data. " + KEEP,
-        table=_runs_table,
+        title="One minus the adjusted Rand index between cold runs",
     )
-
-
-def _runs_table(found: Excess) -> Json:
-    parts = [("previous to current", found.apart), ("reruns", found.reruns), ("beyond reruns", found.beyond)]
-    rows = []
-    for name, part in parts:
-        if part is not None:
-            low, high = part.interval(0.025, 0.025)
-            rows.append({"name": name, "value": part.value, "low": low, "high": high})
-    title = "One minus the adjusted Rand index between cold runs"
-    return {"kind": "intervals", "title": title, "unit": "share", "rows": rows}
 
 
 CHECK = Check(

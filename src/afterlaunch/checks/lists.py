@@ -76,6 +76,7 @@ def run(evidence: Evidence) -> list[Estimate]:
                 "rbo",
                 what="of the lists' weight changes",
                 things="lists",
+                title="Change of lists between runs",
                 action="The lists change by more than seed and sample: find what changed in the data. " + ACTION,
             )
         )

@@ -87,6 +87,7 @@ def run(evidence: Evidence) -> list[Estimate]:
                     "mix",
                     what="of a list goes to other categories",
                     things="lists",
+                    title="Change of lists' mix between runs",
                     action="Users see another mix than seed and sample explain: find what changed in the data.",
                 )
             )

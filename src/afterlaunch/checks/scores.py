@@ -64,6 +64,7 @@ def run(evidence: Evidence) -> list[Estimate]:
                     "disorder",
                     what="of the pairs of rows turn round",
                     things="pairs of rows",
+                    title="Disorder between runs",
                     action="The new version orders rows otherwise than seed and sample explain: find what changed in "
                     "its data before the order is used.",
                 )

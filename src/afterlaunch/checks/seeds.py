@@ -26,7 +26,7 @@ LOSS = EffectKind("loss", "relative rise of the loss", "share", 0.05, "up", "a t
 SPREAD = EffectKind(
     "spread",
     "rise of the spread between replicates",
-    "ratio",
+    "times",
     1.0,
     "up",
     "twice as large a spread: the training has become a lottery",

@@ -264,7 +264,7 @@ def _facts(f: Finding) -> Markup:
     key = f"{f.check}/{f.key}" + (f"@{f.subject}" if f.subject else "")
     facts.append(("Margin", f"{text.margin(f)}, set it as {text.plain(key)}"))
     if f.n or e is not None:
-        facts.append(("Production rows", f"{f.n:,}" + ("" if f.sample is None else f", on a sample of {f.sample:,}")))
+        facts.append(("Rows", f"{f.n:,}" + ("" if f.sample is None else f", on a sample of {f.sample:,}")))
     if f.rows_needed is not None:
         facts.append(("Rows needed", f"about {f.rows_needed:,}"))
     if f.p_value is not None:

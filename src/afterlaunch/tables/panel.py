@@ -117,6 +117,12 @@ def is_run(table: Table, run: Run, version: str, replicate: str | None) -> nw.Ex
     return where & (nw.col(replicate).is_null() if run.replicate == "" else _equals(table, replicate, run.replicate))
 
 
+def is_compared(table: Table, runs: Sequence[Run], version: str) -> nw.Expr:
+    """Whether a row of a long table is of one of the versions that are compared."""
+    versions = dict.fromkeys(r.version for r in runs)
+    return nw.any_horizontal(*[_equals(table, version, v) for v in versions], ignore_nulls=True)
+
+
 def _equals(table: Table, column: str, word: str) -> nw.Expr:
     dtype = table.schema()[column]
     if dtype.is_integer():
@@ -175,10 +181,9 @@ def spread(
                 values.append(nw.when(there).then(nw.col(column)).alias(names[kind][-1]))
         names["n"].append(free_name(taken, f"afterlaunch_n{i}"))
         sums.append(nw.when(mine).then(1).otherwise(0).alias(names["n"][-1]))
-    wanted = nw.any_horizontal(
-        *[_equals(table, version, v) for v in dict.fromkeys(r.version for r in runs)], ignore_nulls=True
+    rows = table.frame.filter(is_compared(table, runs, version) & ~nw.col(key).is_null()).select(
+        key, *others, *values, *sums
     )
-    rows = table.frame.filter(wanted & ~nw.col(key).is_null()).select(key, *others, *values, *sums)
     grouped = rows.group_by(key).agg(
         *[nw.col(c).max() for c in (*others, *names["p"], *names["s"])],
         *[nw.col(c).sum() for c in names["n"]],
