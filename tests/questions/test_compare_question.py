@@ -270,6 +270,15 @@ def test_one_odd_score_does_not_take_churn_away() -> None:
     assert found["churn/churn"].n == 1_995
 
 
+def test_scores_far_from_zero_keep_their_digits() -> None:
+    table = panel(noise=0.5)
+    far = table.with_columns(pl.col("p") + 1e9)
+    near_, far_ = (named(compare(t))["scores/shift"].effect for t in (table, far))
+    assert near_ is not None
+    assert far_ is not None
+    assert far_.value == pytest.approx(near_.value, abs=1e-4)
+
+
 def test_other_versions_of_the_table_do_not_thin_the_sample() -> None:
     table = panel(n=60_000)
     more = pl.concat([table, *[table.with_columns(version=pl.lit(f"V{i}")) for i in range(6)]])

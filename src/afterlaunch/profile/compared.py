@@ -136,10 +136,8 @@ class Compared:
         orders: Pairs of rows, drawn at random, as subjects: whether their order turned round ("disorder").
         outputs: What every run put out for a sample of rows, shape (n, R): scores, or codes of classes.
         output_kind: Which of them; None without outputs.
-        output_buckets: Bucket of each of those rows, shape (n,); None where rows are independent.
         output_total: Rows that were drawn from.
         threshold: Score from which a row counts as predicted positive; None where scores decide nothing.
-        task: "binary", "multiclass", "regression" or "ranking"; None where there is no outcome.
     """
 
     rows: RunPairs | None = None
@@ -151,10 +149,8 @@ class Compared:
     orders: RunPairs | None = None
     outputs: Floats | None = None
     output_kind: Literal["score", "class"] | None = None
-    output_buckets: Ints | None = None
     output_total: int = 0
     threshold: float | None = None
-    task: str | None = None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Columns:
         threshold: Score from which a row counts as predicted positive, when there are no predictions; None where
             scores make no decision.
         positive: The outcome that counts as positive, as text.
+        centre: A number near the scores' mean, taken off before they are squared.
         number: Whether predictions are numbers to be close to, not classes to be equal to.
     """
 
@@ -51,6 +52,7 @@ class Columns:
     threshold: float | None = None
     positive: str | None = None
     number: bool = False
+    centre: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def count_two(frame: Frame, columns: Columns, runs: tuple[Run, Run], fetch: Call
     Returns:
         Counts with these sums: "churn" (another decision), and of rows with an outcome ("judged") "wins", "losses"
         and "neutral" (both wrong, in different ways); of rows with two scores ("scored") "shift", the second minus
-        the first, with its squares. Scalars: "correct", "brier" or errors, and "score".
+        the first, with its squares. Scalars: "correct", "brier" or errors, and "score"
+        less the centre.
 
     Example:
         >>> frame = nw.from_native(pl.LazyFrame({"a": ["x", "y", "y"], "b": ["x", "x", "y"], "y": ["x", "x", "y"]}))
@@ -156,7 +159,11 @@ def _sums(c: Columns, schema: Mapping[str, Any]) -> Iterator[tuple[str, nw.Expr]
     if numbers:
         scored = ~numbers[0].is_null() & ~numbers[1].is_null()
         yield "scored", _one(scored)
-        for name, value in (("shift", numbers[1] - numbers[0]), ("score0", numbers[0]), ("score1", numbers[1])):
+        for name, value in (
+            ("shift", numbers[1] - numbers[0]),
+            ("score0", numbers[0] - c.centre),
+            ("score1", numbers[1] - c.centre),
+        ):
             yield name, nw.when(scored).then(value).otherwise(0.0)
             yield f"{name}^2", nw.when(scored).then(value * value).otherwise(0.0)
 

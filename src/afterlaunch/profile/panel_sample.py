@@ -58,7 +58,6 @@ def count_sampled(
         orders=_orders(values, runs, baseline, bucket, seed) if values is not None else None,
         outputs=outputs,
         output_kind="class" if decided else "score",
-        output_buckets=bucket,
         output_total=total,
         threshold=columns.threshold,
     )
@@ -130,7 +129,7 @@ def _all_pairs(
     if values is not None:
         every = np.asarray(~np.isnan(values).any(axis=1))
         scored = np.broadcast_to(every[:, None], values.shape)
-        scalars["score"] = np.where(scored, values, 0.0)
+        scalars["score"] = np.where(scored, values - c.centre, 0.0)
         scalars["scored"] = scored.astype(np.float64)
     firsts = np.arange(len(runs)) < baseline
     some = there[:, firsts].any(axis=1), there[:, ~firsts].any(axis=1)

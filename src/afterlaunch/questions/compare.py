@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import narwhals as nw
+import numpy as np
 import polars as pl
 
 from afterlaunch.decide import InputError
@@ -22,7 +23,17 @@ from afterlaunch.questions.ranked import count_ranked
 from afterlaunch.roles import Roles
 from afterlaunch.roles_guess import guess_roles
 from afterlaunch.tables import Table, as_text, fetch, free_name, open_table, require_kinds, require_roles, sample
-from afterlaunch.tables.panel import Wide, are_lists, is_run, require_one_row_each, runs_of, spread, unfold, wide
+from afterlaunch.tables.panel import (
+    Wide,
+    are_lists,
+    is_compared,
+    is_run,
+    require_one_row_each,
+    runs_of,
+    spread,
+    unfold,
+    wide,
+)
 
 CHECKS = ("churn", "scores", "lists", "mix", "seeds", "drift")
 PRIMARY = ("churn", "scores", "lists", "mix", "seeds", "drift")
@@ -260,7 +271,7 @@ def _rows(opened: _Opened, task: str | None, threshold: float | None, replicate:
     if found is None:
         return None
     rows, total = _draw(opened, found)
-    columns, kind = _columns(opened, found, rows, task, threshold)
+    columns = _columns(opened, found, rows, task, threshold)
     first, other = 0, found.baseline
     pair = replace(
         columns,
@@ -283,7 +294,7 @@ def _rows(opened: _Opened, task: str | None, threshold: float | None, replicate:
         sampled = replace(sampled, rows=counted.pairs, row_segments=counted.segments)
     elif sampled.rows is not None:
         sampled = replace(sampled, rows=replace(sampled.rows, alone=counted.pairs.alone))
-    return replace(sampled, task=kind, output_total=counted.total)
+    return replace(sampled, output_total=counted.total)
 
 
 def _pick(columns: tuple[str, ...], first: int, other: int) -> tuple[str, ...]:
@@ -294,9 +305,7 @@ def _fetch(table: Table, frame: Any) -> pl.DataFrame:
     return fetch(frame, table)
 
 
-def _columns(
-    opened: _Opened, found: Wide, rows: pl.DataFrame, task: str | None, threshold: float | None
-) -> tuple[Columns, str | None]:
+def _columns(opened: _Opened, found: Wide, rows: pl.DataFrame, task: str | None, threshold: float | None) -> Columns:
     """What the columns hold, told from a sample of rows."""
     from afterlaunch.checks import Sample
 
@@ -328,7 +337,17 @@ def _columns(
         threshold=cut if not found.predictions else None,
         positive=str(roles.positive) if roles.positive is not None and kind in {None, "binary"} else None,
         number=number,
-    ), kind
+        centre=_centre(rows, scored or (predicted if number else [])),
+    )
+
+
+def _centre(rows: pl.DataFrame, columns: Sequence[str]) -> float:
+    """Mean of the first column's finite values; 0 without any."""
+    if not columns:
+        return 0.0
+    values = rows[columns[0]].cast(pl.Float64).drop_nulls().to_numpy()
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else 0.0
 
 
 def _are_classes(values: pl.Series) -> bool:
@@ -373,10 +392,7 @@ def _draw(opened: _Opened, found: Wide) -> tuple[pl.DataFrame, int]:
     key, table = found.key, opened.table
     if key is None or opened.roles.version is None:
         return sample(found.table, wanted, most, SEED), table.rows()
-    mine = nw.any_horizontal(
-        *[is_run(table, Run(v), str(opened.roles.version), None) for v in dict.fromkeys(r.version for r in found.runs)],
-        ignore_nulls=True,
-    )
+    mine = is_compared(table, found.runs, str(opened.roles.version))
     counted = int(fetch(table.frame.filter(mine).select(nw.len().alias("n")), table).item())
     total = -(-counted // len(found.runs))
     if total > most and table.schema()[key].is_integer():

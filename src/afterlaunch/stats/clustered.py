@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from afterlaunch.stats.intervals import rows_for, share
+from afterlaunch.stats.intervals import normal_quantile, rows_for, share
 
 Counts = NDArray[np.generic]
 
@@ -97,6 +97,22 @@ def counted(hits: Counts, rows: Counts) -> Share:
     free = len(every) - 1
     dispersion = float(every.var(ddof=1) / every.mean()) * free / float(special.chdtri(free, 0.95))
     return Share(some, total, min(max(1.0, total * spread), max(1.0, dispersion)), df)
+
+
+def least_variance(rows: Counts) -> float:
+    """Variance to be reckoned with where no subject showed any difference: not none, but what so few can hide.
+
+    Args:
+        rows: Subjects per group, shape (G,).
+
+    Returns:
+        The square of the standard error whose 5 % end is that of a share of none.
+
+    Example:
+        >>> round(least_variance(np.array([100])) ** 0.5, 3)
+        0.018
+    """
+    return (counted(np.zeros(len(rows)), rows).interval(0.05, 0.05)[1] / normal_quantile(0.05)) ** 2
 
 
 def p_value(interval: Callable[[float, float], tuple[float, float]], margin: float) -> float:

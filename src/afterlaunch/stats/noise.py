@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from afterlaunch.stats.clustered import least_variance
 from afterlaunch.stats.intervals import normal_quantile
 from afterlaunch.stats.reruns import Measured
 from afterlaunch.stats.resampling import degrees, pooled_degrees
@@ -337,5 +338,5 @@ def metric_change(sums: Array, subjects: Array, baseline: int, groups: Array | N
         runs, both = float(parts.sum()), float((joint / free / many).sum())
         df = pooled_degrees((float(parts[0]), float(parts[1])), (float(free[0]), float(free[1])))
     rows = float((without[1].mean(axis=0) - without[0].mean(axis=0)).var()) * (buckets - 1)
-    variance = max(runs + rows - both, runs, rows)
+    variance = max(runs + rows - both, runs, rows) or least_variance(size)
     return Measured(float(whole[1].mean() - whole[0].mean()), runs, df, variance - runs, degrees(size))

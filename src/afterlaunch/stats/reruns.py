@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afterlaunch.stats.clustered import least_variance
 from afterlaunch.stats.intervals import t_quantile
 from afterlaunch.stats.resampling import degrees
 
@@ -107,9 +108,9 @@ def excess(
         The excess. It is zero when the runs of both versions are draws of one distribution of models, and
         else, for a distance such as "predicts another class", positive. Variance from the draw of runs is that
         of their projections (Hoeffding 1948), at zero excess about twice what it should be; variance from the
-        draw of subjects is the jackknife's over buckets. A version with a single run is one draw, as spread as
-        the other's. None when no version has `LEAST` runs, or a pair has
-        subjects in fewer than two buckets.
+        draw of subjects is the jackknife's over buckets, and where nothing differs what so few subjects can hide.
+        A version with a single run is one draw, as spread as the other's. None when no version has `LEAST` runs,
+        or a pair has subjects in fewer than two buckets.
 
     Raises:
         ValueError: When subjects come in one bucket only, or pairs are missing.
@@ -202,4 +203,5 @@ def _of_subjects(weights: Floats, total: Floats, size: Floats) -> tuple[float, f
     rest = size.sum(axis=1, keepdims=True) - size
     some = (size > 0).any(axis=0)
     without = weights @ ((total.sum(axis=1, keepdims=True) - total) / np.maximum(rest, 1e-300))[:, some]
-    return float(without.var()) * (without.size - 1), degrees(size.sum(axis=0))
+    variance = float(without.var()) * (without.size - 1)
+    return variance if variance > 0 else least_variance(size.mean(axis=0)), degrees(size.sum(axis=0))
