@@ -14,7 +14,7 @@ from afterlaunch.checks.over_time import Plan, named, plan
 from afterlaunch.episodes import Change
 from afterlaunch.finding import Effect, Verdict
 from afterlaunch.profile.types import CategoryBins, ColumnCounts, Floats, Ints, NumericBins, Timeline, WindowCounts
-from afterlaunch.stats import variation
+from afterlaunch.stats import variation, variation_shares
 from afterlaunch.stats.change import change_point
 from afterlaunch.stats.distances import LEAST_EXPECTED, merge_rare
 from afterlaunch.stats.variation import Distance, Looks, Normal
@@ -163,23 +163,23 @@ class _Column:
                 history = _two(rows_before, before.missing)
                 total = total if self.segment is None else history.sum(axis=0)
             phase = self.plan.history_phase if len(history) else np.zeros(0, dtype=np.int64)
-            found = variation.shares(Normal(history, total, phase), looks)
+            found = variation_shares.shares(Normal(history, total, phase), looks)
         else:
             valid, singles = self._total(), 0
             if key == "new" and isinstance(now.bins, CategoryBins):
                 singles = now.bins.singletons
             history = np.zeros((0, 2), dtype=np.int64)
             if before is not None:
-                hits_before = (variation.alone if key == "new" else variation.outermost)(before.counts)
+                hits_before = (variation_shares.alone if key == "new" else variation_shares.outermost)(before.counts)
                 history = _two(before.counts.sum(axis=1), hits_before)
             normal = Normal(history, _whole(history, valid), np.zeros(len(history), dtype=np.int64))
-            expected: variation.Expected | None = None
+            expected: variation_shares.Expected | None = None
             if key == "range":
-                expected = variation.beyond(variation.effective(normal, int(valid.sum())))
+                expected = variation_shares.beyond(variation_shares.effective(normal, int(valid.sum())))
             elif not normal.known:
-                expected = variation.unseen(int(valid.sum()), singles)
+                expected = variation_shares.unseen(int(valid.sum()), singles)
             looks = Looks(looks.counts, np.full_like(looks.phase, -1), looks.length)
-            found = variation.shares(normal, looks, expected)
+            found = variation_shares.shares(normal, looks, expected)
         n = looks.counts.sum(axis=1)
         kind = KIND[key]
 
