@@ -29,7 +29,7 @@ LONG = pl.DataFrame(
 def test_a_long_panel_becomes_one_row_for_each_id(engine: str, tmp_path: Path) -> None:
     with handed_in(engine, tmp_path, panel=LONG) as tables:
         table = open_table(tables["panel"], name="panel")
-        runs, before = runs_of(table, "version", "a", "b", None)
+        runs, before, _ = runs_of(table, "version", "a", "b", None)
         assert runs == (Run("a"), Run("b"))
         found = spread(
             table,
@@ -52,7 +52,7 @@ def test_a_long_panel_becomes_one_row_for_each_id(engine: str, tmp_path: Path) -
 
 def test_replicates_are_runs_in_the_order_of_their_numbers() -> None:
     panel = pl.DataFrame({"v": ["a"] * 3 + ["b"] * 2, "seed": [10, 9, 1, 2, 11]})
-    runs, before = runs_of(open_table(panel, name="panel"), "v", "a", "b", "seed")
+    runs, before, _ = runs_of(open_table(panel, name="panel"), "v", "a", "b", "seed")
     assert [r.replicate for r in runs] == ["1", "9", "10", "2", "11"]
     assert before == 3
 
@@ -74,7 +74,7 @@ def test_an_unknown_version_is_refused_with_those_that_are_there() -> None:
 
 def test_ids_that_repeat_within_a_version_are_refused() -> None:
     table = open_table(pl.concat([LONG, LONG.head(1)]), name="panel")
-    runs, before = runs_of(table, "version", "a", "b", None)
+    runs, before, _ = runs_of(table, "version", "a", "b", None)
     found = spread(
         table, runs, before, key="row", version="version", replicate=None, prediction="label", score=None, others=[]
     )

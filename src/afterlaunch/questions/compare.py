@@ -26,7 +26,6 @@ from afterlaunch.tables import Table, as_text, fetch, free_name, open_table, req
 from afterlaunch.tables.panel import (
     Wide,
     are_lists,
-    is_compared,
     is_run,
     require_one_row_each,
     runs_of,
@@ -151,7 +150,10 @@ def compare(
 
 @dataclass
 class _Opened:
-    """A panel, and which runs of which versions are in it; `wide` is None where no rows can be matched."""
+    """A panel, and which runs of which versions are in it.
+
+    `wide` is None where no rows can be matched; `rows` are those of both versions in a long table.
+    """
 
     table: Table
     roles: Roles
@@ -160,6 +162,7 @@ class _Opened:
     replicate: str | None
     wide: Wide | None
     notes: list[str]
+    rows: int = 0
 
     def as_tables(self) -> Tables:
         """The rows of each version, as the two tables of a review."""
@@ -213,7 +216,7 @@ def _open(
             f"Baseline and candidate are values of the column {version!r}, so give one of each; "
             "replicates of a version are told apart by the column that replicates= names."
         )
-    runs, before = runs_of(table, version, names[0][0], names[1][0], replicate)
+    runs, before, rows = runs_of(table, version, names[0][0], names[1][0], replicate)
     if replicate is not None and len(runs) == 2:
         notes.append(f"The column {replicate!r} tells only one run of each version apart, so there are no replicates.")
     taken = [c for c in (roles.outcome, roles.bucket, roles.segment) if c is not None]
@@ -230,7 +233,7 @@ def _open(
             score=roles.score,
             others=taken,
         )
-    return _Opened(table, roles, runs, before, replicate, matched, notes)
+    return _Opened(table, roles, runs, before, replicate, matched, notes, rows)
 
 
 def _named(given: Any) -> list[str]:
@@ -392,9 +395,7 @@ def _draw(opened: _Opened, found: Wide) -> tuple[pl.DataFrame, int]:
     key, table = found.key, opened.table
     if key is None or opened.roles.version is None:
         return sample(found.table, wanted, most, SEED), table.rows()
-    mine = is_compared(table, found.runs, str(opened.roles.version))
-    counted = int(fetch(table.frame.filter(mine).select(nw.len().alias("n")), table).item())
-    total = -(-counted // len(found.runs))
+    total = -(-opened.rows // len(found.runs))
     if total > most and table.schema()[key].is_integer():
         # The draw comes before the group-by, which then has little to do.
         few = table.with_frame(table.frame.filter(drawn(nw.col(key), most / total)))

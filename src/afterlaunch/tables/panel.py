@@ -46,7 +46,7 @@ class Wide:
 
 def runs_of(
     table: Table, version: str, baseline: str, candidate: str, replicate: str | None
-) -> tuple[tuple[Run, ...], int]:
+) -> tuple[tuple[Run, ...], int, int]:
     """The runs of two versions that a long table holds, in the order of their replicates.
 
     Args:
@@ -57,7 +57,7 @@ def runs_of(
         replicate: Column that tells replicates of one version apart, or None.
 
     Returns:
-        The runs, those of the baseline first, and how many are the baseline's.
+        The runs, those of the baseline first, how many are the baseline's, and how many rows they have.
 
     Raises:
         InputError: When a version is not in the table, with those that are; when both are one; when
@@ -67,13 +67,15 @@ def runs_of(
         >>> import polars as pl
         >>> from afterlaunch.tables import open_table
         >>> panel = open_table(pl.DataFrame({"v": ["a", "b", "b"], "seed": [1, 1, 2]}), name="panel")
-        >>> runs_of(panel, "v", "a", "b", "seed")
-        ((Run(version='a', replicate='1'), Run(version='b', replicate='1'), Run(version='b', replicate='2')), 1)
+        >>> runs, before, rows = runs_of(panel, "v", "a", "b", "seed")
+        >>> [(r.version, r.replicate) for r in runs], before, rows
+        ([('a', '1'), ('b', '1'), ('b', '2')], 1, 3)
     """
     if baseline == candidate:
         raise InputError(f"Baseline and candidate are both {baseline!r}; give two different versions.")
     columns = [version] if replicate is None else [version, replicate]
-    found = fetch(table.frame.select(*columns).unique(), table)
+    number = free_name(columns, "afterlaunch_rows")
+    found = fetch(table.frame.group_by(*columns).agg(nw.len().alias(number)), table)
     words = {c: [None if v is None else _word(v) for v in found[c].to_list()] for c in columns}
     known = sorted({v for v in words[version] if v is not None})
     for wanted in (baseline, candidate):
@@ -92,7 +94,9 @@ def runs_of(
             f"The column {replicate!r} tells {len(out)} runs of the two versions apart, more than {MOST_RUNS}; "
             "name the column that numbers the replicates, or leave some out."
         )
-    return tuple(out), sum(r.version == baseline for r in out)
+    compared = [v in {baseline, candidate} for v in words[version]]
+    rows = int(found.filter(compared)[number].sum())
+    return tuple(out), sum(r.version == baseline for r in out), rows
 
 
 def _word(value: Any) -> str:
