@@ -111,22 +111,22 @@ def read(table: Json) -> Picture:
         >>> picture.flows[0][0]
         Flow(start=0, end=0, size=3.0)
     """
-    title, columns, nodes, flows = (table.get(k) for k in ("title", "columns", "nodes", "flows"))
-    if not isinstance(title or "", str) or not all(isinstance(x, _LIST) for x in (columns, nodes, flows)):
-        raise ValueError("a flow has a title, columns, nodes and flows")
-    if not columns or len(nodes) != len(columns) or len(flows) != len(columns) - 1:  # type: ignore[arg-type]
+    title = table.get("title") or ""
+    columns, nodes, flows = (_items(table.get(k)) for k in ("columns", "nodes", "flows"))
+    if not isinstance(title, str):
+        raise ValueError("the title of a flow is text")
+    if not columns or len(nodes) != len(columns) or len(flows) != len(columns) - 1:
         raise ValueError("a flow has nodes for every column and flows for every two that follow each other")
-    sides = tuple(tuple(_node(n) for n in _items(column)) for column in nodes)  # type: ignore[union-attr]
+    sides = tuple(tuple(_node(n) for n in _items(column)) for column in nodes)
     between = tuple(
-        tuple(_flow(f, len(sides[i]), len(sides[i + 1])) for f in _items(part))
-        for i, part in enumerate(flows)  # type: ignore[arg-type]
+        tuple(_flow(f, len(sides[i]), len(sides[i + 1])) for f in _items(part)) for i, part in enumerate(flows)
     )
-    return Picture(plain(title or ""), tuple(plain(c) for c in columns), sides, between)
+    return Picture(plain(title), tuple(plain(c) for c in columns), sides, between)
 
 
 def _items(value: Any) -> Sequence[Any]:
     if not isinstance(value, _LIST):
-        raise ValueError("nodes and flows of a flow are lists")
+        raise ValueError("columns, nodes and flows of a flow are lists")
     return value
 
 

@@ -105,6 +105,7 @@ transform:rotate(-45deg) translateY(-.15em);flex:none;margin-right:-6px}
 .al-more details[open]>summary{color:var(--al-ink)}
 .al-inside{display:grid;grid-template-columns:minmax(0,5fr) minmax(0,6fr);gap:14px 32px;background:var(--al-panel);border-radius:6px;
 padding:12px 18px 14px;margin:6px 0 6px}
+.al-inside:has(.al-grid th:nth-child(6)){grid-template-columns:minmax(0,1fr)}
 .al .al-facts{align-self:start}
 .al-facts th{width:9.5em;color:var(--al-soft);font-weight:400}
 .al-facts th,.al-facts td{padding-top:2.5px;padding-bottom:2.5px}
