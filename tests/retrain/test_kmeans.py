@@ -98,7 +98,7 @@ def test_seeds_move_it_less_than_plain_k_means() -> None:
         pairs = [adjusted_rand_score(a, b) for i, a in enumerate(runs) for b in runs[:i]]
         return float(np.mean(pairs))
 
-    assert agreement(ours) >= agreement(theirs) - 0.02
+    assert agreement(ours) > agreement(theirs)
 
 
 def test_it_is_the_same_again_and_survives_a_pickle() -> None:
