@@ -48,7 +48,7 @@ from _windows import (
     true_shares,
     with_production,
 )
-from alarm_budget import code, found
+from alarm_budget import code
 from peers_windows import RULES
 from scipy import stats
 
@@ -58,7 +58,7 @@ from afterlaunch.decide import Margins, decide
 from afterlaunch.episodes import episodes_of
 from afterlaunch.finding import Verdict
 from afterlaunch.roles import Roles
-from afterlaunch.watch import Budget
+from afterlaunch.watch import Budget, watch
 
 REFERENCE, PRODUCTION, START = 84, 240, 60
 ROWS = 500
@@ -190,7 +190,7 @@ def do(task: Task) -> Any:
         c = with_production(c, production, codes)
         courses = drift.follow(evidence([c], reference, production))
         budget = Budget(len(courses) / courses_of(task["table"], task["data"]))
-        mine = found(courses, budget)
+        mine = watch(courses, margins=Margins(), budget=budget, primary=("drift",)).episodes
         if task["size"] == "tune":
             out["ours"].append(len(mine))
         else:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from _common import Floats, Task, add_up, arguments, blocks, data_folder, markdown, per_cent, seed_of, work
 from scipy.special import expit
 
 from afterlaunch.checks.evidence import Evidence, Sample
@@ -27,7 +28,6 @@ from afterlaunch.checks.performance_rows import Estimator
 from afterlaunch.roles import Roles
 from afterlaunch.stats.estimated import Estimated, Learned, Rows
 from afterlaunch.stats.estimated_metrics import parts
-from studies._common import Floats, Task, add_up, arguments, blocks, data_folder, markdown, per_cent, seed_of, work
 
 CHUNK = 5_000
 TABLES = {

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from _common import Floats, Task, add_up, arguments, blocks, markdown, seed_of, work
 from scipy.special import expit, logit
 
 from afterlaunch.stats.estimated_map import fit_map
 from afterlaunch.stats.estimated_metrics import parts
-from studies._common import Floats, Task, add_up, arguments, blocks, markdown, seed_of, work
 
 METRICS = ("auc", "accuracy")
 WINDOW = 5_000

@@ -2,7 +2,10 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 MADE = {"__pycache__", "build", "dist", "htmlcov"}  # left out where git cannot say, as are hidden folders
@@ -56,3 +59,17 @@ def test_contributing_names_only_what_exists() -> None:
     paths = set(re.findall(r"`((?:src|tests|docs|studies|benchmarks|\.ci)/[\w./-]*)`", text))
     assert paths
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+
+
+STUDIES = sorted((ROOT / "studies").glob("[!_]*.py"))
+
+
+def test_there_are_studies() -> None:
+    assert len(STUDIES) > 10
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_a_study_starts(study: Path) -> None:
+    """What it imports, from the package and from beside it, is there."""
+    started = subprocess.run([sys.executable, study, "--help"], capture_output=True, text=True, check=False)
+    assert started.returncode == 0, started.stderr[-500:]
