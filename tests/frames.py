@@ -286,3 +286,37 @@ def clustered(rows: int = 600, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFram
     after = np.where(rng.random(rows) < 0.05, 2, after)
     common = pl.DataFrame({"member": np.arange(rows), "age": age, "colour": colour})
     return common.with_columns(cluster=pl.Series(before)), common.with_columns(cluster=pl.Series(after))
+
+
+EXPERIMENTED: dict[str, Any] = {
+    "version": "arm",
+    "unit": "user",
+    "time": "ts",
+    "segment": "country",
+    "outcome": "y",
+    "latency_ms": "age",
+}
+"""Roles of the columns of `experimented`."""
+
+
+def experimented(users: int = 1600, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A log of twelve days of an experiment, in both places: the model sells more, and a few values miss."""
+    rng = np.random.default_rng(seed)
+    rows = rng.poisson(2, users) + 1
+    user = np.repeat(np.arange(users), rows)
+    arm = np.where(user % 2 == 0, "rules", "model")
+    start = dt.datetime(2026, 1, 1)  # noqa: DTZ001
+    days = rng.uniform(0, 12, user.size)
+    bought = rng.binomial(1, np.where(arm == "model", 0.5, 0.3)).astype(float)
+    frame = pl.DataFrame(
+        {
+            "user": user,
+            "arm": arm,
+            "ts": [start + dt.timedelta(seconds=round(86_400 * float(d))) for d in days],
+            "country": np.array(["pl", "de"])[user // 2 % 2],
+            "y": bought,
+            "age": rng.lognormal(3, 0.5, user.size),
+        }
+    )
+    frame = frame.with_columns(y=pl.when(pl.int_range(pl.len()) % 50 == 0).then(None).otherwise(pl.col("y")))
+    return frame, frame

@@ -167,7 +167,7 @@ def test_the_json_has_the_fields_that_others_read() -> None:
     review = Review("launch", (ALARM,), {"reference": 5}, {"alpha": 0.05}, ("A note.",), "1.2.3")
     data = json.loads(review.to_json())
     assert list(data) == [
-        *("afterlaunch", "schema_version", "question", "verdict", "headline", "rows", "settings", "notes"),
+        *("afterlaunch", "schema_version", "question", "verdict", "headline", "decision", "rows", "settings", "notes"),
         *("figures", "findings"),
     ]
     assert (data["schema_version"], data["afterlaunch"], data["verdict"]) == (SCHEMA_VERSION, "1.2.3", "alarm")

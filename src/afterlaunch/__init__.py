@@ -10,10 +10,13 @@ from afterlaunch.roles import Roles
 
 if TYPE_CHECKING:
     from afterlaunch.config import Config
+    from afterlaunch.measures import Custom, Mean, Quantile, Ratio, Share
     from afterlaunch.questions.clusters import clusters
     from afterlaunch.questions.compare import compare
     from afterlaunch.questions.drift import drift
+    from afterlaunch.questions.experiment import experiment
     from afterlaunch.questions.launch import launch
+    from afterlaunch.questions.plan import plan
     from afterlaunch.retrain.history import ClusterHistory
     from afterlaunch.retrain.kmeans import StableKMeans
     from afterlaunch.retrain.replicate import replicate
@@ -23,18 +26,25 @@ __version__ = "0.1.0"
 __all__ = [
     "ClusterHistory",
     "Config",
+    "Custom",
     "Effect",
     "Finding",
     "InputError",
+    "Mean",
+    "Quantile",
+    "Ratio",
     "Review",
     "Roles",
+    "Share",
     "StableKMeans",
     "Verdict",
     "__version__",
     "clusters",
     "compare",
     "drift",
+    "experiment",
     "launch",
+    "plan",
     "replicate",
 ]
 
@@ -42,10 +52,17 @@ _LAZY = {
     "ClusterHistory": "afterlaunch.retrain.history",
     "StableKMeans": "afterlaunch.retrain.kmeans",
     "Config": "afterlaunch.config",
+    "Custom": "afterlaunch.measures",
+    "Mean": "afterlaunch.measures",
+    "Quantile": "afterlaunch.measures",
+    "Ratio": "afterlaunch.measures",
+    "Share": "afterlaunch.measures",
     "clusters": "afterlaunch.questions.clusters",
     "compare": "afterlaunch.questions.compare",
     "drift": "afterlaunch.questions.drift",
+    "experiment": "afterlaunch.questions.experiment",
     "launch": "afterlaunch.questions.launch",
+    "plan": "afterlaunch.questions.plan",
     "replicate": "afterlaunch.retrain.replicate",
 }
 

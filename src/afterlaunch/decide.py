@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from afterlaunch.finding import Direction, Effect, Finding, Json, Verdict
+from afterlaunch.finding import Direction, Effect, Finding, Goal, Json, Verdict
 from afterlaunch.words import quantity
 
 IntervalAt = Callable[[float, float], tuple[float, float]]
@@ -81,6 +81,8 @@ class Estimate:
         table: Chart data, see `Finding.table`.
         may_alarm: False for an estimate that can never alarm (it then takes no error rate).
         things: What `rows_needed` counts.
+        goal: What is to be shown, see `afterlaunch.finding.Goal`. Where it is "better", `rows_needed` are those
+            that would show a gain as large as the margin.
     """
 
     check: str
@@ -104,6 +106,7 @@ class Estimate:
     table: Json | None = None
     may_alarm: bool = True
     things: str = "production rows"
+    goal: Goal = "inside"
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ INFORMING = 0.2
 """Share of the error rate that findings share which only inform, when there are others that count."""
 
 
-def verdict_of(low: float, high: float, margin: float, direction: Direction) -> Verdict:
+def verdict_of(low: float, high: float, margin: float, direction: Direction, goal: Goal = "inside") -> Verdict:
     """Hold an interval against a margin.
 
     Args:
@@ -177,22 +180,35 @@ def verdict_of(low: float, high: float, margin: float, direction: Direction) -> 
         high: Upper end.
         margin: Positive.
         direction: Which direction of the effect is bad.
+        goal: What is to be shown.
 
     Returns:
         `ok` when the interval lies wholly inside the margin, `alarm` when wholly outside
-        on the bad side, else `undecided`.
+        on the bad side, else `undecided`. With the goal "better": `ok` when it lies wholly on the good side
+        of zero, `alarm` when it excludes a gain as large as the margin. With the goal "none": `alarm` when it
+        lies wholly on the bad side of zero, `ok` when wholly inside the margin.
 
     Example:
         >>> verdict_of(0.02, 0.08, 0.1, "up").value, verdict_of(0.12, 0.2, 0.1, "up").value
         ('ok', 'alarm')
         >>> verdict_of(-0.03, 0.01, 0.02, "down").value
         'undecided'
+        >>> verdict_of(0.01, 0.2, 0.1, "down", "better").value, verdict_of(-0.02, 0.04, 0.1, "down", "better").value
+        ('ok', 'alarm')
+        >>> verdict_of(0.01, 0.2, 0.1, "both", "none").value, verdict_of(-0.02, 0.04, 0.1, "both", "none").value
+        ('alarm', 'ok')
     """
+    if goal == "better":
+        if direction == "both":
+            raise ValueError("What is bad in both directions cannot be better.")
+        good_low, good_high = (low, high) if direction == "down" else (-high, -low)
+        return Verdict.OK if good_low > 0 else Verdict.ALARM if good_high < margin else Verdict.UNDECIDED
+    beyond = 0.0 if goal == "none" else margin
     if direction == "up":
-        return Verdict.ALARM if low > margin else Verdict.OK if high <= margin else Verdict.UNDECIDED
+        return Verdict.ALARM if low > beyond else Verdict.OK if high <= margin else Verdict.UNDECIDED
     if direction == "down":
-        return Verdict.ALARM if high < -margin else Verdict.OK if low >= -margin else Verdict.UNDECIDED
-    if low > margin or high < -margin:
+        return Verdict.ALARM if high < -beyond else Verdict.OK if low >= -margin else Verdict.UNDECIDED
+    if low > beyond or high < -beyond:
         return Verdict.ALARM
     return Verdict.OK if -margin <= low and high <= margin else Verdict.UNDECIDED
 
@@ -204,6 +220,8 @@ def decide(
     alpha: float = 0.05,
     primary: Iterable[str] = (),
     family: str = "review",
+    step_down: bool = False,
+    claims: int = 1,
 ) -> list[Finding]:
     """Turn the estimates of one family into findings.
 
@@ -214,6 +232,10 @@ def decide(
             a fifth of it, so that they cost those that count little power.
         primary: Names of the checks that count toward the verdict of the review.
         family: What the family is, in words.
+        step_down: Share the error rate of alarms by Holm's steps in place of equal parts: those that alarm
+            leave their part to the others.
+        claims: How many things could wrongly be called good, such as arms of an experiment; each `ok` end
+            stands at alpha over this number.
 
     Returns:
         One finding per estimate, in the same order.
@@ -223,11 +245,55 @@ def decide(
     """
     require_alpha(alpha)
     size = sum(e.may_alarm for e in estimates)
-    words = f"{family}: {size} effect{'' if size == 1 else 's'}, weighted Bonferroni"
+    words = f"{family}: {size} effect{'' if size == 1 else 's'}, {'Holm' if step_down else 'weighted Bonferroni'}"
+    held = [margins.of(e.check, e.kind, e.subject) for e in estimates]
+    shares = shares_of(estimates, primary)
+    if step_down:
+        parts = _steps(estimates, held, alpha)
+        shares = [(part, counts) for part, (_, counts) in zip(parts, shares, strict=True)]
     return [
-        _finding(e, margins.of(e.check, e.kind, e.subject), alpha, alpha * part, words, counts)
-        for e, (part, counts) in zip(estimates, shares_of(estimates, primary), strict=True)
+        _finding(e, margin, alpha / claims, alpha * part, words, counts)
+        for e, margin, (part, counts) in zip(estimates, held, shares, strict=True)
     ]
+
+
+def _steps(estimates: Sequence[Estimate], margins: Sequence[float], alpha: float) -> list[float]:
+    """Share of alpha at which each may alarm: Holm (1979), Scandinavian Journal of Statistics 6:65-70.
+
+    The first to alarm does so at one part of m, the next at one of m - 1, and so on; all that are left stand at
+    the part of the first that does not, so that every interval says what its verdict says.
+    """
+    levels = [_alarm_level(e, m) for e, m in zip(estimates, margins, strict=True)]
+    waiting = sorted((i for i, e in enumerate(estimates) if e.may_alarm), key=lambda i: levels[i])
+    parts = [1.0] * len(estimates)
+    while waiting:
+        part = 1 / len(waiting)
+        if levels[waiting[0]] > alpha * part:
+            for i in waiting:
+                parts[i] = part
+            break
+        parts[waiting.pop(0)] = part
+    return parts
+
+
+def _alarm_level(e: Estimate, margin: float) -> float:
+    """Smallest error rate at which the estimate alarms; 1 for none below a half."""
+    if e.interval is None or e.value is None:
+        return 1.0
+
+    def alarms(level: float) -> bool:
+        assert e.interval is not None
+        return _ends(e, e.interval, margin, 0.25, level)[2] is Verdict.ALARM
+
+    low, high = 1e-15, 0.499
+    if not alarms(high):
+        return 1.0
+    if alarms(low):
+        return low
+    for _ in range(40):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if alarms(middle) else (middle, high)
+    return high
 
 
 def require_alpha(alpha: float) -> None:
@@ -298,7 +364,7 @@ def _finding(e: Estimate, margin: float, alpha: float, alpha_each: float, family
             )
     sentence = e.say(effect, verdict) if effect is not None and e.say is not None else e.sentence
     if effect is not None and verdict is Verdict.UNDECIDED:
-        sentence += f" That is too uncertain to hold against the margin of {quantity(margin, e.kind.unit)}."
+        sentence += f" {UNCERTAIN[e.goal].format(quantity(margin, e.kind.unit))}"
     return Finding(
         check=e.check,
         key=e.kind.key,
@@ -321,7 +387,16 @@ def _finding(e: Estimate, margin: float, alpha: float, alpha_each: float, family
         rows_needed=rows_needed,
         sample=e.sample,
         table=e.table,
+        goal=e.goal,
     )
+
+
+UNCERTAIN: dict[Goal, str] = {
+    "inside": "That is too uncertain to hold against the margin of {}.",
+    "better": "That is too uncertain to tell from no gain, and to exclude a gain of {}.",
+    "none": "That is too uncertain to say that it lies within {}.",
+}
+"""What is added to the sentence of an estimate that does not decide."""
 
 
 def _ends(
@@ -330,14 +405,14 @@ def _ends(
     """Interval and verdict; each verdict is read off the interval that carries its own error rate."""
     if e.kind.direction == "both":
         wide = interval(alpha_each / 2, alpha_each / 2)
-        if e.may_alarm and verdict_of(*wide, margin, "both") is Verdict.ALARM:
+        if e.may_alarm and verdict_of(*wide, margin, "both", e.goal) is Verdict.ALARM:
             return *wide, Verdict.ALARM
         low, high = interval(alpha, alpha)
         inside = verdict_of(low, high, margin, "both") is Verdict.OK
         return low, high, Verdict.OK if inside else Verdict.UNDECIDED
     up = e.kind.direction == "up"
     low, high = interval(alpha_each, alpha) if up else interval(alpha, alpha_each)
-    verdict = verdict_of(low, high, margin, e.kind.direction)
+    verdict = verdict_of(low, high, margin, e.kind.direction, e.goal)
     if verdict is Verdict.ALARM and not e.may_alarm:
         verdict = Verdict.UNDECIDED
     return low, high, verdict

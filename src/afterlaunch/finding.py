@@ -17,6 +17,10 @@ from typing import Any, Literal
 SCHEMA_VERSION = 1
 
 Direction = Literal["up", "down", "both"]
+Goal = Literal["inside", "better", "none"]
+"""What is to be shown: that the effect lies inside its margin; that it is on the good side of zero, where not even
+the margin's worth of good is an alarm; or that there is none, where any effect beyond zero is an alarm."""
+
 Json = dict[str, Any]
 
 
@@ -77,6 +81,7 @@ class Finding:
         effect: The effect; None only when `verdict` is undecided and `reason` says why.
         reason: A code that says why a finding is undecided, else None.
         direction: Which direction of the effect is bad.
+        goal: What is to be shown, see `Goal`.
         margin: How much change matters, in the effect's unit.
         primary: Whether the finding counts toward the verdict of the review.
         segment: The segment it is about, or None for all rows.
@@ -115,6 +120,7 @@ class Finding:
     rows_needed: int | None = None
     sample: int | None = None
     table: Json | None = None
+    goal: Goal = "inside"
 
     def __post_init__(self) -> None:
         if self.effect is None and (self.verdict is not Verdict.UNDECIDED or not self.reason):
@@ -145,6 +151,10 @@ class Finding:
         if self.effect is None or self.margin is None:
             return 0.0
         bad = {"up": self.effect.value, "down": -self.effect.value, "both": abs(self.effect.value)}[self.direction]
+        if self.goal == "better":
+            bad += 2 * self.margin
+        elif self.goal == "none":
+            bad += self.margin
         return (bad - self.margin) / self.margin if self.margin > 0 else bad
 
     @property
@@ -170,6 +180,7 @@ class Finding:
             "reason": self.reason,
             "effect": effect,
             "direction": self.direction,
+            "goal": self.goal,
             "margin": self.margin,
             "alpha": self.alpha,
             "alpha_each": self.alpha_each,
@@ -213,6 +224,7 @@ class Review:
         notes: Sentences on what was left out or assumed.
         version: Version of afterlaunch that made it.
         figures: Data for charts of the review as a whole, see `report.charts`.
+        decision: What to do, in one sentence, where the question asks for a decision.
     """
 
     question: str
@@ -222,6 +234,7 @@ class Review:
     notes: tuple[str, ...] = ()
     version: str = ""
     figures: tuple[Json, ...] = ()
+    decision: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "findings", tuple(sorted(self.findings, key=lambda f: f.order)))
@@ -239,6 +252,8 @@ class Review:
     @property
     def headline(self) -> str:
         """One line: whether the model is fine, and what to do."""
+        if self.decision:
+            return self.decision
         primary = [f for f in self.findings if f.primary]
         alarms = [f for f in primary if f.verdict is Verdict.ALARM]
         undecided = [f for f in primary if f.verdict is Verdict.UNDECIDED]
@@ -278,6 +293,7 @@ class Review:
             "question": self.question,
             "verdict": self.verdict.value,
             "headline": self.headline,
+            "decision": self.decision or None,
             "rows": self.rows,
             "settings": self.settings,
             "notes": list(self.notes),
@@ -309,6 +325,7 @@ class Review:
                 notes=tuple(data["notes"]),
                 version=data["afterlaunch"],
                 figures=tuple(data.get("figures", ())),
+                decision=data.get("decision") or "",
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"This is not a review of schema version {SCHEMA_VERSION}: {error}.") from error

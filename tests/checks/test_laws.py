@@ -30,16 +30,20 @@ from afterlaunch.finding import Finding, Review, Verdict
 from afterlaunch.questions import clusters as clusters_question
 from afterlaunch.questions import compare as compare_question
 from afterlaunch.questions import drift as drift_question
+from afterlaunch.questions import experiment as experiment_question
 from afterlaunch.questions import launch as launch_question
+from afterlaunch.questions import plan as plan_question
 from tests.frames import (
     CLUSTERED,
     COMPARED,
     ENGINES,
+    EXPERIMENTED,
     LIVED,
     RANKED,
     ROLES,
     clustered,
     compared,
+    experimented,
     handed_in,
     launched,
     lived,
@@ -89,6 +93,26 @@ def _clusters(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> R
     return al.clusters(before, now, label=clustered_by, roles={"id": roles["id"]}, **more)
 
 
+def _experiment(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """Two logs are made one of an experiment, the reference under the old rules."""
+    if isinstance(now, pl.DataFrame) and "arm" not in now.columns:
+        parts = [t.with_columns(arm=pl.lit(a)) for t, a in ((before, "rules"), (now, "model"))]
+        now = pl.concat(parts, how="diagonal_relaxed")
+        roles = {role: column for role, column in EXPERIMENTED.items() if column in now.columns}
+        roles["outcome"] = "y"
+    metrics: list[al.Mean | al.Ratio] = [al.Mean(roles["outcome"]), al.Ratio(roles["outcome"], name="rate")]
+    slow = [al.Quantile(roles["latency_ms"], 0.9, better="down", name="slow")] if "latency_ms" in roles else []
+    split = {"rules": 0.5, "model": 0.5}
+    return al.experiment(now, control="rules", metrics=metrics, guardrails=slow, roles=roles, shares=split, **more)
+
+
+def _plan(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """What a log would show as traffic."""
+    del before
+    roles = {role: column for role, column in roles.items() if role in ("unit", "time", "outcome")}
+    return al.plan(now, metrics=[al.Mean(roles["outcome"])], roles=roles, **more)
+
+
 QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
     "launch": ((launch_question, "CHECKS"), al.launch),
     "drift": ((drift_question, "CHECKS"), al.drift),
@@ -97,10 +121,12 @@ QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
     "compare lists": ((compare_question, "CHECKS"), _compare_lists),
     "compare replicates": ((compare_question, "CHECKS"), _compare_replicates),
     "clusters": ((clusters_question, "CHECKS"), _clusters),
+    "experiment": ((experiment_question, "CHECKS"), _experiment),
+    "plan": ((plan_question, "CHECKS"), _plan),
 }
 """Each question: where its checks are listed, and how it is asked."""
 
-TWO_TABLES = [q for q in QUESTIONS if not q.startswith(("compare", "clusters"))]
+TWO_TABLES = ["launch", "drift", "drift over time"]
 """Questions that are asked of a reference and of production."""
 
 OPTIONS = {"margins", "alpha", "domain"}
@@ -139,6 +165,9 @@ def story_of(check: str) -> str:
         "mix": "compare lists",
         "seeds": "compare replicates",
         "clusters": "clusters",
+        "trust": "experiment",
+        "effect": "experiment",
+        "detectable": "plan",
     }.get(check, "compare")
 
 
@@ -150,6 +179,8 @@ STORIES: dict[str, tuple[Tables, dict[str, Any], dict[str, Any]]] = {
     "compare lists": (ranked, RANKED, {}),
     "compare replicates": (replicated, COMPARED, {}),
     "clusters": (clustered, CLUSTERED, {}),
+    "experiment": (experimented, EXPERIMENTED, {}),
+    "plan": (experimented, EXPERIMENTED, {}),
 }
 """A story for every question that tells one: its tables, roles and options."""
 
@@ -208,11 +239,17 @@ def test_a_check_finds_something_in_a_story(check: str) -> None:
     assert of(check, whole(check))
 
 
+OF_THE_METRIC = ("effect", "detectable")
+"""Checks whose margins, units and bad directions come from the metrics of the question."""
+
+
 @EVERY
 def test_findings_are_of_the_effects_that_the_check_declares(check: str) -> None:
     kinds = {k.key: k for k in CHECKS[check].kinds}
     for found in of(check, whole(check)):
         kind = kinds[found.key]
+        if check in OF_THE_METRIC:
+            continue
         assert (found.direction, found.margin) == (kind.direction, kind.margin)
         if found.effect is not None:
             assert found.effect.unit == kind.unit
@@ -237,6 +274,11 @@ def test_verdicts_follow_from_the_interval_that_is_shown(check: str) -> None:
         low, high, margin = found.effect.low, found.effect.high, found.margin
         inside = {"up": high <= margin, "down": low >= -margin, "both": -margin <= low and high <= margin}
         outside = {"up": low > margin, "down": high < -margin, "both": low > margin or high < -margin}
+        if found.goal == "better":
+            inside = {"up": high < 0, "down": low > 0}
+            outside = {"up": low > -margin, "down": high < margin}
+        elif found.goal == "none":
+            outside = {"up": low > 0, "down": high < 0, "both": low > 0 or high < 0}
         if found.verdict is Verdict.OK:
             assert inside[found.direction], found.id
         elif found.verdict is Verdict.ALARM:

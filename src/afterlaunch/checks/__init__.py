@@ -5,8 +5,10 @@ from afterlaunch.checks import (
     churn,
     clusters,
     concept,
+    detectable,
     domain,
     drift,
+    effect,
     gap,
     leakage,
     lists,
@@ -19,6 +21,7 @@ from afterlaunch.checks import (
     scores,
     seeds,
     skew,
+    trust,
 )
 from afterlaunch.checks.evidence import Check, Evidence, Sample
 
@@ -45,6 +48,9 @@ CHECKS: dict[str, Check] = {
         mix.CHECK,
         seeds.CHECK,
         clusters.CHECK,
+        trust.CHECK,
+        effect.CHECK,
+        detectable.CHECK,
     )
 }
 """Every check by name."""

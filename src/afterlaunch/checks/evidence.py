@@ -9,13 +9,14 @@ from typing import Any, Literal
 import polars as pl
 
 from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.profile.arms import Arms
 from afterlaunch.profile.compared import Compared, Labelings
 from afterlaunch.profile.types import Kind, MetricCounts, PairCounts, Profile, Timeline
 from afterlaunch.roles import Roles
 from afterlaunch.watch import Course
 
 Task = Literal["binary", "multiclass", "regression", "ranking"]
-Need = Literal["columns", "metric", "pairs", "samples", "windows", "stream", "panel", "labelings"]
+Need = Literal["columns", "metric", "pairs", "samples", "windows", "stream", "panel", "labelings", "arms"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Evidence:
             else a loss is made of (need "stream"); bounded, the first rows of the log are kept.
         panel: What two versions put out for the same rows or lists (need "panel").
         labelings: Two clusterings of the same members (need "labelings").
+        arms: What an experiment has counted (need "arms").
         predict: The user's model: takes a frame like the reference, returns scores, shape (n,).
         options: Settings of single checks, such as "threshold" or "k".
     """
@@ -92,6 +94,7 @@ class Evidence:
     stream: pl.DataFrame | None = None
     panel: Compared | None = None
     labelings: Labelings | None = None
+    arms: Arms | None = None
     predict: Callable[[pl.DataFrame], Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 

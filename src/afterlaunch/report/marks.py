@@ -34,13 +34,16 @@ def ruler(finding: Finding, *, width: int = 132, labels: bool = False) -> Markup
     if finding.effect is None or finding.margin is None:
         return Markup("")
     effect, margin = finding.effect, finding.margin
-    place = _Scale(effect, margin, finding.direction, width)
+    inside = _zone(finding, margin)
+    place = _Scale(effect, inside, margin if finding.goal == "better" else 0.0, finding.direction, width)
     height, middle = (46, 15) if labels else (16, 8)
     bar = middle * 2
     low, high, dot = place(effect.low), place(effect.high), place(effect.value)
-    start = 0.0 if finding.direction == "up" else place(-margin)
-    stop = float(width) if finding.direction == "down" else place(margin)
-    borders = [x for x, shown in ((start, finding.direction != "up"), (stop, finding.direction != "down")) if shown]
+    start = 0.0 if inside[0] is None else place(inside[0])
+    stop = float(width) if inside[1] is None else place(inside[1])
+    borders = [place(v) for v in inside if v is not None]
+    if finding.goal == "better":
+        borders = [place(margin if finding.direction == "down" else -margin)]
     zero = place(0.0)
     parts = [
         f'<path class="al-zone" d="M{start:.1f} 0H{stop:.1f}V{bar}H{start:.1f}Z"/>',
@@ -71,11 +74,20 @@ def _labels(finding: Finding, zero: float, borders: list[float], width: int, y: 
     return text
 
 
+def _zone(finding: Finding, margin: float) -> tuple[float | None, float | None]:
+    """Where an interval must lie to be fine; None where there is no end."""
+    if finding.goal == "better":
+        return (0.0, None) if finding.direction == "down" else (None, 0.0)
+    return {"up": (None, margin), "down": (-margin, None), "both": (-margin, margin)}[finding.direction]
+
+
 class _Scale:
     """Numbers to pixels, over a range that holds the interval, zero and the margin."""
 
-    def __init__(self, effect: Effect, margin: float, direction: str, width: int) -> None:
-        inside = {"up": (0.0, margin), "down": (-margin, 0.0), "both": (-margin, margin)}[direction]
+    def __init__(
+        self, effect: Effect, zone: tuple[float | None, float | None], gain: float, direction: str, width: int
+    ) -> None:
+        inside = [v for v in zone if v is not None] + [gain if direction == "down" else -gain]
         # Halves, so that the range of the largest floats stays finite.
         points = [v / 2 for v in (effect.low, effect.high, effect.value, 0.0, *inside)]
         low, high = min(points), max(points)

@@ -253,6 +253,14 @@ def _row(index: int, f: Finding, prefix: str, drawn: Markup) -> Markup:
     )
 
 
+NULLS = {
+    "inside": "that the effect lies inside the margin",
+    "better": "that there is no gain",
+    "none": "that there is no effect",
+}
+"""What a p-value is for, by the goal of a finding."""
+
+
 def _facts(f: Finding) -> Markup:
     e = f.effect
     facts: list[tuple[str, str]] = [("What to do", f.action)]
@@ -268,7 +276,7 @@ def _facts(f: Finding) -> Markup:
     if f.rows_needed is not None:
         facts.append(("Rows needed", f"about {f.rows_needed:,}"))
     if f.p_value is not None:
-        facts.append(("p-value", f"{text.p_value(f.p_value)}, that the effect lies inside the margin"))
+        facts.append(("p-value", f"{text.p_value(f.p_value)}, {NULLS[f.goal]}"))
     share = f"{text.number(f.alpha)}, of which {text.number(f.alpha_each)} here"
     facts.append(("Error rate", share + (f" ({text.plain(f.family)})" if f.family else "")))
     if f.method:

@@ -59,6 +59,8 @@ def margin(finding: Finding) -> str:
         return "none"
     unit = "" if finding.effect is None else unit_of(finding.effect)
     sign = {"up": "", "down": "-", "both": "±"}[finding.direction]
+    if finding.goal == "better":
+        sign = {"up": "-", "down": "+"}.get(finding.direction, sign)
     return sign + quantity(finding.margin, unit)
 
 

@@ -1,0 +1,191 @@
+"""Were units split as planned? Sample-ratio mismatch, looked at once or as often as one likes.
+
+A split that is off by more than chance says that units were lost or sent elsewhere on the way, and not at random:
+then no metric of the experiment means anything (Fabijan et al., 2019, KDD, "Diagnosing sample ratio mismatch").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from afterlaunch.stats.intervals import normal_quantile
+
+Floats = NDArray[np.float64]
+
+
+def once(counts: ArrayLike, shares: ArrayLike) -> float:
+    """P-value of the split at one look, by the chi-square test.
+
+    Args:
+        counts: Units of each arm, shape (arms,).
+        shares: Planned shares, positive, adding up to one.
+
+    Raises:
+        ValueError: When shapes differ, shares are not positive, or counts are negative.
+
+    Source:
+        Pearson (1900).
+
+    Example:
+        >>> round(once([5000, 5200], [0.5, 0.5]), 4)
+        0.0477
+    """
+    n, p = _checked(counts, shares)
+    total = n.sum()
+    if total == 0:
+        return 1.0
+    statistic = float(((n - total * p) ** 2 / (total * p)).sum())
+    return float(stats.chi2.sf(statistic, n.size - 1))
+
+
+def log_bayes(counts: ArrayLike, shares: ArrayLike, *, concentration: float | None = None) -> Floats:
+    """Logarithm of the Bayes factor against the planned split, a martingale when the split is as planned.
+
+    Args:
+        counts: Units so far of each arm, shape (arms,) or (looks, arms).
+        shares: Planned shares, positive, adding up to one.
+        concentration: Of the Dirichlet prior around the plan: it is quickest to see splits that are off by about
+            sqrt(1 / concentration); 10,000 when None, which is about one percentage point.
+
+    Returns:
+        Shape () or (looks,). The chance that it ever exceeds log(1 / alpha) is at most alpha.
+
+    Raises:
+        ValueError: As `once`.
+
+    Source:
+        Lindon & Malek (2022), "Anytime-valid inference for multinomial count data", NeurIPS, eq. 6.
+
+    Example:
+        >>> [round(float(v), 1) for v in log_bayes([[500, 500], [5000, 5200], [50000, 52000]], [0.5, 0.5])]
+        [-0.0, 0.6, 16.7]
+    """
+    n, p = _checked(counts, shares)
+    prior = (CONCENTRATION if concentration is None else concentration) * p
+    total = n.sum(axis=-1)
+    found = special.gammaln(prior.sum()) - special.gammaln(prior.sum() + total)
+    found = found + (special.gammaln(prior + n) - special.gammaln(prior)).sum(axis=-1)
+    return np.asarray(found - (n * np.log(p)).sum(axis=-1))
+
+
+CONCENTRATION = 10_000.0
+"""Prior weight, in units, of the planned split."""
+
+
+def any_time(counts: ArrayLike, shares: ArrayLike) -> float:
+    """P-value of the split that is valid however often one looks, from counts at the looks so far.
+
+    Args:
+        counts: Cumulative units of each arm, shape (looks, arms), in the order of time.
+        shares: Planned shares.
+
+    Raises:
+        ValueError: As `once`.
+
+    Example:
+        >>> any_time([[500, 500], [50000, 52000]], [0.5, 0.5]) < 1e-6
+        True
+    """
+    found = np.atleast_1d(log_bayes(np.atleast_2d(np.asarray(counts)), shares))
+    return min(1.0, math.exp(-float(found.max(initial=0.0))))
+
+
+def deviation(counts: ArrayLike, shares: ArrayLike, arm: int) -> Deviation:
+    """How far the share of one arm is from the plan, over stages with a plan each.
+
+    Args:
+        counts: Units of each arm that entered in each stage, shape (stages, arms).
+        shares: Planned shares of each stage, shape (stages, arms).
+        arm: Which arm.
+
+    Raises:
+        ValueError: As `once`.
+
+    Example:
+        >>> found = deviation([[5000, 5200]], [[0.5, 0.5]], 1)
+        >>> round(found.value, 4), [round(v, 4) for v in found.interval(0.0005, 0.0005, any_time=False)]
+        (0.0098, [-0.0065, 0.0261])
+    """
+    both = [_checked(n, p) for n, p in zip(np.atleast_2d(counts), np.atleast_2d(shares), strict=True)]
+    hits, rows = np.array([n[arm] for n, _ in both]), np.array([n.sum() for n, _ in both])
+    return Deviation(hits, rows, np.array([p[arm] for _, p in both]))
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Share of units in an arm beyond the planned one.
+
+    Attributes:
+        hits: Units of the arm in each stage, shape (stages,).
+        rows: Units of all arms, shape (stages,).
+        planned: Planned share of the arm, shape (stages,).
+    """
+
+    hits: Floats
+    rows: Floats
+    planned: Floats
+
+    @property
+    def value(self) -> float:
+        """Units beyond those planned, as a share of all."""
+        return float((self.hits - self.rows * self.planned).sum() / self.rows.sum())
+
+    @property
+    def z(self) -> float:
+        """The same in standard errors of the planned split."""
+        variance = float((self.rows * self.planned * (1 - self.planned)).sum())
+        return self.value * float(self.rows.sum()) / math.sqrt(variance) if variance > 0 else 0.0
+
+    def interval(self, alpha_low: float, alpha_high: float, *, any_time: bool) -> tuple[float, float]:
+        """Ends at one-sided error rates.
+
+        Args:
+            alpha_low: One-sided error of the low end.
+            alpha_high: One-sided error of the high end.
+            any_time: Whether the interval holds however often one looks: the shifts of the plan that the
+                Bayes factor does not reject (Lindon & Malek, 2022, section 4); else the score interval around the
+                plan, which excludes zero just when the chi-square test of two arms rejects it.
+        """
+        if not any_time:
+            se = math.sqrt(float((self.rows * self.planned * (1 - self.planned)).sum())) / float(self.rows.sum())
+            return self.value - normal_quantile(alpha_low) * se, self.value + normal_quantile(alpha_high) * se
+        least, most = -float(self.planned.min()), 1 - float(self.planned.max())
+        return (
+            self._crossing(min(self.value, most), least, -math.log(2 * alpha_low)),
+            self._crossing(max(self.value, least), most, -math.log(2 * alpha_high)),
+        )
+
+    def _crossing(self, start: float, stop: float, line: float) -> float:
+        """Where the logarithm of the Bayes factor against a shifted plan crosses a line."""
+        prior = CONCENTRATION * self.planned, CONCENTRATION * (1 - self.planned)
+        misses = self.rows - self.hits
+        fixed = special.betaln(prior[0] + self.hits, prior[1] + misses) - special.betaln(*prior)
+
+        def against(shift: float) -> float:
+            p = self.planned + shift
+            return float((fixed - special.xlogy(self.hits, p) - special.xlogy(misses, 1 - p)).sum()) - line
+
+        inside, outside = start, stop
+        if against(inside) > 0:
+            # Stages that disagree with each other: no shift of the plan explains them all.
+            return start
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (inside, middle) if against(middle) > 0 else (middle, outside)
+        return outside
+
+
+def _checked(counts: ArrayLike, shares: ArrayLike) -> tuple[Floats, Floats]:
+    n, p = np.asarray(counts, dtype=float), np.asarray(shares, dtype=float)
+    if p.ndim != 1 or n.shape[-1:] != p.shape:
+        raise ValueError(f"Counts have the shape {n.shape} and shares {p.shape}; give a share for each arm.")
+    if not (p > 0).all() or abs(p.sum() - 1) > 1e-9:
+        raise ValueError(f"The shares are {p.tolist()}; give positive ones that add up to 1.")
+    if not np.isfinite(n).all() or (n < 0).any():
+        raise ValueError("Counts of units are negative or missing.")
+    return n, p
