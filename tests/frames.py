@@ -288,6 +288,45 @@ def clustered(rows: int = 600, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFram
     return common.with_columns(cluster=pl.Series(before)), common.with_columns(cluster=pl.Series(after))
 
 
+LOOPED: dict[str, Any] = {
+    "time": "ts",
+    "unit": "user",
+    "item": "place",
+    "category": "country",
+    "outcome": "y",
+}
+"""Roles of the columns of `looped`; "by_chance" says which impressions were filled by chance."""
+
+
+def looped(rows: int = 8000, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Ten weeks of impressions, in both places: what is clicked is shown more the next week."""
+    rng = np.random.default_rng(seed)
+    start = dt.datetime(2026, 1, 5)  # noqa: DTZ001
+    shares, parts = np.full(40, 1 / 40), []
+    quality = rng.uniform(0.1, 0.5, 40)
+    for week in range(10):
+        chance = rng.random(rows // 10) < 0.3
+        item = np.where(chance, rng.integers(0, 40, rows // 10), rng.choice(40, rows // 10, p=shares))
+        clicked = rng.binomial(1, quality[item])
+        at = [start + dt.timedelta(weeks=week, minutes=round(m)) for m in rng.uniform(0, 7 * 24 * 60 - 1, rows // 10)]
+        parts.append(
+            pl.DataFrame(
+                {
+                    "ts": at,
+                    "user": rng.integers(0, 300, rows // 10),
+                    "place": item,
+                    "country": np.array(["pl", "de"])[item % 2],
+                    "y": clicked,
+                    "by_chance": chance,
+                }
+            )
+        )
+        clicks = np.bincount(item, clicked, minlength=40) + 1.0
+        shares = clicks / clicks.sum()
+    log = pl.concat(parts)
+    return log, log
+
+
 EXPERIMENTED: dict[str, Any] = {
     "version": "arm",
     "unit": "user",

@@ -10,12 +10,14 @@ from afterlaunch.roles import Roles
 
 if TYPE_CHECKING:
     from afterlaunch.config import Config
+    from afterlaunch.explore import Explored, explore
     from afterlaunch.measures import Custom, Mean, Quantile, Ratio, Share
     from afterlaunch.questions.clusters import clusters
     from afterlaunch.questions.compare import compare
     from afterlaunch.questions.drift import drift
     from afterlaunch.questions.experiment import experiment
     from afterlaunch.questions.launch import launch
+    from afterlaunch.questions.loop import loop
     from afterlaunch.questions.plan import plan
     from afterlaunch.retrain.history import ClusterHistory
     from afterlaunch.retrain.kmeans import StableKMeans
@@ -28,6 +30,7 @@ __all__ = [
     "Config",
     "Custom",
     "Effect",
+    "Explored",
     "Finding",
     "InputError",
     "Mean",
@@ -43,7 +46,9 @@ __all__ = [
     "compare",
     "drift",
     "experiment",
+    "explore",
     "launch",
+    "loop",
     "plan",
     "replicate",
 ]
@@ -53,6 +58,8 @@ _LAZY = {
     "StableKMeans": "afterlaunch.retrain.kmeans",
     "Config": "afterlaunch.config",
     "Custom": "afterlaunch.measures",
+    "Explored": "afterlaunch.explore",
+    "explore": "afterlaunch.explore",
     "Mean": "afterlaunch.measures",
     "Quantile": "afterlaunch.measures",
     "Ratio": "afterlaunch.measures",
@@ -62,6 +69,7 @@ _LAZY = {
     "drift": "afterlaunch.questions.drift",
     "experiment": "afterlaunch.questions.experiment",
     "launch": "afterlaunch.questions.launch",
+    "loop": "afterlaunch.questions.loop",
     "plan": "afterlaunch.questions.plan",
     "replicate": "afterlaunch.retrain.replicate",
 }

@@ -32,6 +32,7 @@ from afterlaunch.questions import compare as compare_question
 from afterlaunch.questions import drift as drift_question
 from afterlaunch.questions import experiment as experiment_question
 from afterlaunch.questions import launch as launch_question
+from afterlaunch.questions import loop as loop_question
 from afterlaunch.questions import plan as plan_question
 from tests.frames import (
     CLUSTERED,
@@ -39,6 +40,7 @@ from tests.frames import (
     ENGINES,
     EXPERIMENTED,
     LIVED,
+    LOOPED,
     RANKED,
     ROLES,
     clustered,
@@ -47,6 +49,7 @@ from tests.frames import (
     handed_in,
     launched,
     lived,
+    looped,
     model,
     ranked,
     replicated,
@@ -113,6 +116,17 @@ def _plan(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Revie
     return al.plan(now, metrics=[al.Mean(roles["outcome"])], roles=roles, **more)
 
 
+def _loop(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """What a log would show as impressions of items."""
+    del before
+    chance = None
+    if "item" not in roles:
+        roles = {role: column for role, column in LOOPED.items() if column in now.columns} | {"item": "place"}
+    else:
+        chance = "by_chance"
+    return al.loop(now, roles=roles, explored=chance, **more)
+
+
 QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
     "launch": ((launch_question, "CHECKS"), al.launch),
     "drift": ((drift_question, "CHECKS"), al.drift),
@@ -123,6 +137,7 @@ QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
     "clusters": ((clusters_question, "CHECKS"), _clusters),
     "experiment": ((experiment_question, "CHECKS"), _experiment),
     "plan": ((plan_question, "CHECKS"), _plan),
+    "loop": ((loop_question, "CHECKS"), _loop),
 }
 """Each question: where its checks are listed, and how it is asked."""
 
@@ -168,6 +183,9 @@ def story_of(check: str) -> str:
         "trust": "experiment",
         "effect": "experiment",
         "detectable": "plan",
+        "amplification": "loop",
+        "concentration": "loop",
+        "popularity": "loop",
     }.get(check, "compare")
 
 
@@ -181,6 +199,7 @@ STORIES: dict[str, tuple[Tables, dict[str, Any], dict[str, Any]]] = {
     "clusters": (clustered, CLUSTERED, {}),
     "experiment": (experimented, EXPERIMENTED, {}),
     "plan": (experimented, EXPERIMENTED, {}),
+    "loop": (looped, LOOPED, {}),
 }
 """A story for every question that tells one: its tables, roles and options."""
 

@@ -23,7 +23,7 @@ from afterlaunch.config import PREFIX, Config
 from afterlaunch.profile import bins, pairs
 from afterlaunch.profile.buckets import BUCKETS, MULTIPLIER, SCHEME, VECTORS
 from afterlaunch.profile.scores import SCORE_BINS
-from afterlaunch.questions import clusters, compare, experiment, gather, launch, plan
+from afterlaunch.questions import clusters, compare, experiment, gather, launch, loop, plan
 from afterlaunch.questions import drift as drift_question
 from afterlaunch.questions import outcomes as outcomes_question
 from afterlaunch.roles import Roles
@@ -34,7 +34,7 @@ from tests.docs.pages import ROOT, code, prose, read, rows, section
 SOURCE = ROOT / "src" / "afterlaunch"
 LAUNCH, DRIFT, VERDICTS, CONFIGURATION = (f"docs/{n}.md" for n in ("launch", "drift", "verdicts", "configuration"))
 
-CHECK_PAGES = ("clusters", "concept", "domain", "experiment", "lists", "novelty", "performance", "seeds", "stability")
+CHECK_PAGES = ("clusters", "concept", "domain", "experiment", "lists", "loop", "novelty", "performance", "seeds", "stability")
 """Pages besides those of the questions that have tables of effects."""
 
 
@@ -76,7 +76,7 @@ def test_checks_count_toward_the_verdict_as_documented() -> None:
         if "counts toward the verdict" in row
     }
     assert listed == {name: name in launch.PRIMARY for name in launch.CHECKS}
-    asked = (launch.CHECKS, drift_question.FOLLOWED, compare.CHECKS, clusters.CHECKS, experiment.CHECKS, plan.CHECKS)
+    asked = [q.CHECKS for q in (launch, compare, clusters, experiment, plan, loop)] + [drift_question.FOLLOWED]
     assert {name for names in asked for name in names} == set(registry.CHECKS)
     assert compare.CHECKS == compare.PRIMARY
     assert set(drift_question.CHECKS) <= set(drift_question.FOLLOWED) == set(drift_question.PRIMARY)
@@ -197,7 +197,7 @@ def inspect_default_k() -> int:
 
 def test_settings_that_no_command_reads_say_so() -> None:
     listed = {code(row["key"])[0]: row["what it is"] for row in rows(section(CONFIGURATION, "Keys"))}
-    questions = ("launch", "drift", "experiment", "compare", "clusters")
+    questions = ("launch", "drift", "experiment", "loop", "compare", "clusters")
     used = "".join((SOURCE / "cli" / f"{name}.py").read_text(encoding="utf-8") for name in questions)
     unread = {name for name in listed if name not in {"roles", "margins"} and f"known.{name}" not in used}
     assert unread == {name for name, words in listed.items() if "no command reads it yet" in words}

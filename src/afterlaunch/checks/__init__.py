@@ -1,9 +1,11 @@
 """The registry of checks: adding one is a file of its own and one line here."""
 
 from afterlaunch.checks import (
+    amplification,
     availability,
     churn,
     clusters,
+    concentration,
     concept,
     detectable,
     domain,
@@ -16,6 +18,7 @@ from afterlaunch.checks import (
     mix,
     novelty,
     performance,
+    popularity,
     position,
     rescore,
     scores,
@@ -51,6 +54,9 @@ CHECKS: dict[str, Check] = {
         trust.CHECK,
         effect.CHECK,
         detectable.CHECK,
+        amplification.CHECK,
+        concentration.CHECK,
+        popularity.CHECK,
     )
 }
 """Every check by name."""

@@ -153,7 +153,11 @@ def smallest(looks: Looks, spread: float, units: float, design: Design) -> float
         >>> round(smallest(Once(), 2.0, 10_000, Design(alpha=0.025)), 4)
         0.056
     """
-    return (looks.multiplier(design.alpha, units, math.inf) + normal_quantile(1 - design.power)) * spread / units**0.5
+    return (
+        (looks.multiplier(design.alpha, units, math.inf) + normal_quantile(1 - design.power))
+        * spread
+        / math.sqrt(units)
+    )
 
 
 def _needed(looks: Looks, spread: float, margin: float, design: Design) -> int | None:
@@ -191,7 +195,7 @@ def _noise(arms: Arms, m: Measure, *, relative: bool) -> tuple[float, float] | N
             by = gradient(partial(_covariate, m, size, extra), found.mean)
             spread = float(by @ found.covariance @ by)
             variance -= float(slope @ found.covariance @ by) ** 2 / spread if spread > 0 else 0.0
-        return float(math.sqrt(max(variance, 0.0)) / (value if relative else 1.0))
+        return math.sqrt(max(variance, 0.0)) / (value if relative else 1.0)
 
     days = len(arms.days)
     whole = sd_of(np.ones(days, dtype=bool))

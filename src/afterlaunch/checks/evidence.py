@@ -11,12 +11,13 @@ import polars as pl
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.profile.arms import Arms
 from afterlaunch.profile.compared import Compared, Labelings
+from afterlaunch.profile.exposures import Exposures
 from afterlaunch.profile.types import Kind, MetricCounts, PairCounts, Profile, Timeline
 from afterlaunch.roles import Roles
 from afterlaunch.watch import Course
 
 Task = Literal["binary", "multiclass", "regression", "ranking"]
-Need = Literal["columns", "metric", "pairs", "samples", "windows", "stream", "panel", "labelings", "arms"]
+Need = Literal["columns", "metric", "pairs", "samples", "windows", "stream", "panel", "labelings", "arms", "exposures"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Evidence:
         panel: What two versions put out for the same rows or lists (need "panel").
         labelings: Two clusterings of the same members (need "labelings").
         arms: What an experiment has counted (need "arms").
+        exposures: What was shown, window by window (need "exposures").
         predict: The user's model: takes a frame like the reference, returns scores, shape (n,).
         options: Settings of single checks, such as "threshold" or "k".
     """
@@ -95,6 +97,7 @@ class Evidence:
     panel: Compared | None = None
     labelings: Labelings | None = None
     arms: Arms | None = None
+    exposures: Exposures | None = None
     predict: Callable[[pl.DataFrame], Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 

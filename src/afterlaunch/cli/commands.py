@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-NAMES = ("demo", "init", "launch", "drift", "experiment", "compare", "clusters", "show")
+NAMES = ("demo", "init", "launch", "drift", "experiment", "loop", "compare", "clusters", "show")
 """Files of this folder that hold a function `command`, in the order of the help."""
 
 

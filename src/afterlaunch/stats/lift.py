@@ -184,7 +184,7 @@ class Lift:
         if self.se == 0:
             return 0.0
         skewness = abs(parts[1] - parts[0]) / self.se**3
-        return 355 * skewness**2 * min(self.control.units, self.treatment.units)
+        return 355 * float(skewness) ** 2 * min(self.control.units, self.treatment.units)
 
 
 def lift(

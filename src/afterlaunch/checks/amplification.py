@@ -1,0 +1,260 @@
+"""Does being shown make an item shown again?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from afterlaunch.checks.evidence import Check, Evidence
+from afterlaunch.decide import EffectKind, Estimate
+from afterlaunch.finding import Effect, Json, Verdict
+from afterlaunch.profile.exposures import Exposures
+from afterlaunch.stats.amplification import Amplification, amplification, slice_for
+from afterlaunch.stats.contrast import p_beyond
+from afterlaunch.stats.intervals import normal_quantile
+from afterlaunch.stats.lift import Moments, lift
+from afterlaunch.stats.looks import Once
+from afterlaunch.words import estimate as in_words
+from afterlaunch.words import quantity
+
+RESPONSE = EffectKind(
+    "response",
+    "impressions that come back for each given by chance",
+    "impressions",
+    0.1,
+    "up",
+    "a tenth of what is given by chance comes back the next time; after ten rounds it would have doubled",
+)
+COST = EffectKind(
+    "cost",
+    "share of the outcome that exploration costs",
+    "share",
+    0.01,
+    "up",
+    "a hundredth of the clicks is what most teams would pay to know",
+)
+LEAST_PAIRS = 3
+"""Pairs of windows from which a response is told."""
+
+SHARES = (0.01, 0.02, 0.05)
+"""Exploration shares of the cure table."""
+
+
+def run(evidence: Evidence) -> list[Estimate]:
+    """The response of exposure to exposure by chance, and what chance costs.
+
+    Args:
+        evidence: Needs "exposures".
+    """
+    seen = evidence.exposures
+    if seen is None:
+        return []
+    out = [_response(seen)]
+    cost = _cost(seen, float(evidence.options.get("share", 0.02)))
+    return out if cost is None else [*out, cost]
+
+
+def _pairs(seen: Exposures) -> list[int]:
+    """Windows whose next one is there too."""
+    ends = [w.end for w in seen.windows]
+    return [i for i in range(len(ends) - 1) if ends[i] == seen.windows[i + 1].start]
+
+
+def _response(seen: Exposures) -> Estimate:
+    pairs = _pairs(seen)
+    # Propensities tell of the chance in every place, a slice only of that in its own.
+    explored = seen.inverse is None and seen.explored is not None and float(seen.explored.sum()) > 0
+    if not explored and seen.inverse is None:
+        return _unknown(seen, pairs)
+    if explored:
+        assert seen.explored is not None
+        model = seen.shown - seen.explored
+        at = np.array(pairs, dtype=np.int64)
+        found = amplification(seen.explored[at], seen.explored[at], model[at + 1], model[at]) if pairs else None
+        how, count = "impressions filled by chance", len(pairs)
+    else:
+        assert seen.inverse is not None
+        # What was shown in the same window holds the same chance; only the one before does not.
+        three = [i for i in pairs if i - 1 in pairs]
+        at, count = np.array(three, dtype=np.int64), len(three)
+        found, how = None, "logged propensities"
+        if three:
+            weight = seen.shown[at - 1] / np.maximum(seen.shown[at - 1].sum(axis=1, keepdims=True), 1)
+            luck = weight * (seen.inverse[at] - seen.shown[at].sum(axis=1, keepdims=True))
+            found = amplification(seen.shown[at], luck, seen.shown[at + 1], seen.shown[at - 1])
+    if found is None or count < LEAST_PAIRS:
+        return Estimate(
+            "amplification",
+            RESPONSE,
+            "",
+            None,
+            reason="too_few_windows",
+            sentence=f"{count} pairs of neighbouring windows are too few to see what comes back.",
+            action=f"Give a log of at least {LEAST_PAIRS + 1 + (not explored)} whole windows, or a shorter every.",
+        )
+    return _estimate(seen, found, how, count)
+
+
+def _estimate(seen: Exposures, found: Amplification, how: str, pairs: int) -> Estimate:
+    def say(effect: Effect, verdict: Verdict) -> str:
+        del verdict
+        return (
+            f"{in_words(effect)} come back in the next {seen.every} for each that was given by chance "
+            f"({how}; {pairs} {seen.every}s)."
+        )
+
+    def needed(margin: float, alpha: float) -> int | None:
+        sigmas = normal_quantile(alpha) + normal_quantile(0.2)
+        return math.ceil(found.chance * (sigmas * found.se / margin) ** 2)
+
+    return Estimate(
+        "amplification",
+        RESPONSE,
+        "",
+        found.value,
+        found.interval,
+        say=say,
+        action="Break the loop: train on explored rows or weigh clicks by 1 / propensity, keep an exploration slice, "
+        "and judge items by what they earn when shown at random.",
+        n=int(found.chance),
+        method=f"two-stage least squares on {how}, clustered by item",
+        rows_needed=needed,
+        p_value=lambda margin: p_beyond(found.interval, margin, "up"),
+        things="impressions by chance",
+        table=_described(seen),
+    )
+
+
+def _unknown(seen: Exposures, pairs: list[int]) -> Estimate:
+    at = np.array(pairs, dtype=np.int64)
+    sentence = "Nothing was shown by chance, so nobody knows whether items are shown because they were shown."
+    action = "Fill a small share of places by chance and record it; afterlaunch.explore does both."
+    sigmas = normal_quantile(0.05) + normal_quantile(0.2)
+    need = None
+    if len(pairs) >= LEAST_PAIRS:
+        week = float(seen.shown.sum()) / len(seen.windows)
+        need = slice_for(seen.shown[at + 1], seen.shown[at], week, response=RESPONSE.margin, sigmas=sigmas)
+    if need is not None:
+        share = quantity(float(f"{max(need, 1e-4):.2g}"), "share")
+        sentence += (
+            f" A slice of {share} over {len(pairs)} {seen.every}s would tell a response of {RESPONSE.margin} from none."
+        )
+    elif len(pairs) >= LEAST_PAIRS:
+        sentence += (
+            f" Even half of all impressions over {len(pairs)} {seen.every}s would not tell; it takes more of them."
+        )
+    return Estimate(
+        "amplification",
+        RESPONSE,
+        "",
+        None,
+        n=int(seen.shown.sum()),
+        reason="no_randomisation",
+        sentence=sentence,
+        action=action,
+        table=_described(seen),
+    )
+
+
+def _described(seen: Exposures) -> Json | None:
+    """Elasticity from window to window. A description: it is 1 where the rich get richer, and where nothing happens."""
+    pairs = _pairs(seen)
+    values = []
+    for i in pairs:
+        both = (seen.shown[i] > 0) & (seen.shown[i + 1] > 0)
+        if both.sum() < 3:
+            continue
+        x, y = np.log(seen.shown[i][both]), np.log(seen.shown[i + 1][both])
+        spread = float(((x - x.mean()) ** 2).sum())
+        if spread > 0:
+            values.append((seen.windows[i + 1].label, float(((x - x.mean()) * (y - y.mean())).sum()) / spread))
+    if len(values) < 2:
+        return None
+    line = {"name": "elasticity", "x": [v[0] for v in values], "y": [v[1] for v in values], "low": None, "high": None}
+    return {
+        "kind": "lines",
+        "title": f"Elasticity of impressions to those of the {seen.every} before (a description, no test of a loop)",
+        "x_title": seen.every,
+        "y_title": "elasticity",
+        "series": [line],
+    }
+
+
+# ------------------------------------------------------------------ what a cure costs
+
+
+def _cost(seen: Exposures, share: float) -> Estimate | None:
+    """What an exploration share costs: its places bring what an item drawn at random brings."""
+    if seen.explored is None or seen.explored_chosen is None or seen.chosen is None or seen.explored.sum() == 0:
+        return None
+    model = seen.shown - seen.explored, seen.chosen - seen.explored_chosen
+    sides = []
+    for rows, hits in (model, (seen.explored, seen.explored_chosen)):
+        # Items are the units: rows of one item are alike.
+        pair = np.stack([hits.sum(axis=0), rows.sum(axis=0)], axis=1)
+        pair = pair[pair[:, 1] > 0]
+        if len(pair) < 3 or pair[:, 0].sum() <= 0:
+            return None
+        sides.append(Moments.of(pair))
+    found = lift(sides[0], sides[1], lambda m: float(m[0] / m[1]))
+    if found.relative is None or found.se == 0:
+        return None
+
+    def interval(low: float, high: float) -> tuple[float, float]:
+        ends = found.relative_interval(Once(), high, low)
+        return -share * ends[1], -share * ends[0]
+
+    def say(effect: Effect, verdict: Verdict) -> str:
+        del verdict
+        return (
+            f"{in_words(effect)} of the outcome is what an exploration share of {quantity(share, 'share')} costs: "
+            f"a place brings {quantity(found.treatment.value, 'share')} when filled by chance, "
+            f"{quantity(found.control.value, 'share')} when the model fills it."
+        )
+
+    return Estimate(
+        "amplification",
+        COST,
+        "",
+        -share * found.relative,
+        interval,
+        say=say,
+        action="Explore less, or only among items that have not been shown enough to be judged.",
+        n=int(seen.explored.sum()),
+        method="delta method over items",
+        binding="units_too_few",
+        primary=False,
+        things="impressions by chance",
+        table=_cures(seen, -found.relative),
+    )
+
+
+def _cures(seen: Exposures, loss: float) -> Json:
+    """What shares would cost, and how many impressions by chance each item would get."""
+    week, items = float(seen.shown.sum()) / len(seen.windows), seen.shown.shape[1]
+    rows = [
+        [
+            quantity(s, "share"),
+            quantity(float(f"{s * loss:.3g}"), "share"),
+            f"{s * week:,.0f}",
+            f"{s * week / items:,.1f}",
+        ]
+        for s in SHARES
+    ]
+    return {
+        "kind": "examples",
+        "title": f"What exploration costs and reveals, each {seen.every}",
+        "columns": ["share explored", "outcome lost", "impressions by chance", "for each item"],
+        "rows": rows,
+    }
+
+
+CHECK = Check(
+    name="amplification",
+    asks="Is what is shown shown because it was shown?",
+    kinds=(RESPONSE, COST),
+    needs=frozenset({"exposures"}),
+    run=run,
+)
+"""The check, for the registry."""
