@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from afterlaunch.questions.launch import launch
     from afterlaunch.questions.loop import loop
     from afterlaunch.questions.plan import plan
+    from afterlaunch.questions.summaries import experiment_summaries
     from afterlaunch.retrain.history import ClusterHistory
     from afterlaunch.retrain.kmeans import StableKMeans
     from afterlaunch.retrain.replicate import replicate
@@ -46,6 +47,7 @@ __all__ = [
     "compare",
     "drift",
     "experiment",
+    "experiment_summaries",
     "explore",
     "launch",
     "loop",
@@ -59,6 +61,7 @@ _LAZY = {
     "Config": "afterlaunch.config",
     "Custom": "afterlaunch.measures",
     "Explored": "afterlaunch.explore",
+    "experiment_summaries": "afterlaunch.questions.summaries",
     "explore": "afterlaunch.explore",
     "Mean": "afterlaunch.measures",
     "Quantile": "afterlaunch.measures",

@@ -80,7 +80,7 @@ class Arms:
         cells: Segment to label to sums; segment "" is all units.
         quantiles: Segment to label to what lies near the quantile in each arm.
         looks: How often may be looked.
-        days: Days on which units entered; one without a date when there is no time.
+        days: Days on which units entered, or numbers of days since the start; one None when there is no time.
         assigned: Units of each arm by the day on which they entered, shape (arms, days).
         stages: Planned splits; empty when none was given.
         both: Units found in more than one arm; they are left out.
@@ -97,7 +97,7 @@ class Arms:
     measures: tuple[Measure, ...]
     cells: Mapping[str, Mapping[str, Cells]]
     looks: Looks = field(default_factory=Once)
-    days: tuple[date | None, ...] = (None,)
+    days: tuple[date | float | None, ...] = (None,)
     assigned: Ints = field(default_factory=lambda: np.zeros((2, 1), dtype=np.int64))
     stages: tuple[Stage, ...] = ()
     both: int = 0

@@ -426,8 +426,7 @@ def _longer(waiting: Sequence[Finding], counted: Arms, arm: str) -> str:
             f"{see} matters."
         )
     factor = need / max(longest.n, 1)
-    days = [d for d in counted.days if d is not None]
-    if len(days) >= 2:
+    if len(counted.days) >= 2:
         per_day = _recent(counted)
         more = max(1, math.ceil((factor - 1) * float(counted.assigned.sum()) / per_day))
         if more > LONGEST:
@@ -449,4 +448,8 @@ def _recent(counted: Arms) -> float:
     """Units that enter each day of late: the mean of the last seven days, the very last left out as it may be short."""
     daily = counted.assigned.sum(axis=0)
     late = daily[-8:-1] if daily.size > 1 else daily
-    return max(float(late.mean()), 1.0)
+    first, last = counted.days[0], counted.days[-1]
+    length = 1.0
+    if isinstance(first, float) and isinstance(last, float):
+        length = max((last - first) / (len(counted.days) - 1), 1e-9)
+    return max(float(late.mean()) / length, 1e-9)
