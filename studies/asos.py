@@ -63,9 +63,8 @@ def main() -> int:
         ours.append(any(significant(c, any_time) for c in course))
         kept.append((any(crossed), crossed[-1]))
     first = sum(a and not b for a, b in kept)
-    print(
-        f"{len(every)} contrasts of {data['experiment_id'].n_unique()} experiments, {np.median(looks):.0f} checkpoints each (median)\n"
-    )
+    experiments = data["experiment_id"].n_unique()
+    print(f"{len(every)} contrasts of {experiments} experiments, {np.median(looks):.0f} checkpoints each (median)\n")
     print("| rule | significant at 5 % |\n|---|---|")
     for name, found in (
         ("naive: at the first checkpoint that crosses", naive),

@@ -327,6 +327,47 @@ def looped(rows: int = 8000, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]
     return log, log
 
 
+LOGGED: dict[str, Any] = {"outcome": "y", "propensity": "p", "unit": "user", "item": "place"}
+"""Roles of the columns of `logged`; "talk" is the new policy's probability."""
+
+
+def logged(rows: int = 4000, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Decisions of an old policy among four items, with their chances under it and under a new one, in both places."""
+    rng = np.random.default_rng(seed)
+    old, new, rates = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.1, 0.2, 0.3, 0.4])
+    item = rng.choice(4, rows, p=old)
+    log = pl.DataFrame(
+        {
+            "user": rng.integers(0, rows // 4, rows),
+            "place": item,
+            "y": rng.binomial(1, rates[item]),
+            "p": old[item],
+            "talk": new[item],
+        }
+    )
+    return log, log
+
+
+DRAFTED: dict[str, Any] = {"list": "request", "outcome": "y", "unit": "user", "position": "place"}
+"""Roles of the columns of `drafted`."""
+
+
+def drafted(lists: int = 600, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Lists of four places drafted from two rankers, of which users like the second, in both places."""
+    rng = np.random.default_rng(seed)
+    team = np.array([[0, 1, 1, 0], [1, 0, 0, 1]])[rng.integers(0, 2, lists)].ravel()
+    log = pl.DataFrame(
+        {
+            "request": np.repeat(np.arange(lists), 4),
+            "user": np.repeat(rng.integers(0, lists // 3, lists), 4),
+            "place": np.tile(np.arange(1, 5), lists),
+            "team": np.array(["old", "new"])[team],
+            "y": rng.binomial(1, np.array([0.1, 0.3])[team]),
+        }
+    )
+    return log, log
+
+
 EXPERIMENTED: dict[str, Any] = {
     "version": "arm",
     "unit": "user",

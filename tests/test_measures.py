@@ -163,6 +163,11 @@ def test_what_is_refused_is_said_in_one_sentence(make: Callable[[], Any], senten
         make()
 
 
+def test_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InputError, match="name"):
+        Mean("y", name=3)  # type: ignore[arg-type]
+
+
 # ------------------------------------------------------------------ words of the command line
 
 

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from afterlaunch.questions.compare import compare
     from afterlaunch.questions.drift import drift
     from afterlaunch.questions.experiment import experiment
+    from afterlaunch.questions.interleaving import interleaving
     from afterlaunch.questions.launch import launch
     from afterlaunch.questions.loop import loop
+    from afterlaunch.questions.off_policy import off_policy
     from afterlaunch.questions.plan import plan
     from afterlaunch.questions.summaries import experiment_summaries
     from afterlaunch.retrain.history import ClusterHistory
     from afterlaunch.retrain.kmeans import StableKMeans
     from afterlaunch.retrain.replicate import replicate
+    from afterlaunch.stats.interleaving import team_draft
 
 __version__ = "0.1.0"
 
@@ -49,10 +52,13 @@ __all__ = [
     "experiment",
     "experiment_summaries",
     "explore",
+    "interleaving",
     "launch",
     "loop",
+    "off_policy",
     "plan",
     "replicate",
+    "team_draft",
 ]
 
 _LAZY = {
@@ -71,10 +77,13 @@ _LAZY = {
     "compare": "afterlaunch.questions.compare",
     "drift": "afterlaunch.questions.drift",
     "experiment": "afterlaunch.questions.experiment",
+    "interleaving": "afterlaunch.questions.interleaving",
     "launch": "afterlaunch.questions.launch",
     "loop": "afterlaunch.questions.loop",
+    "off_policy": "afterlaunch.questions.off_policy",
     "plan": "afterlaunch.questions.plan",
     "replicate": "afterlaunch.retrain.replicate",
+    "team_draft": "afterlaunch.stats.interleaving",
 }
 
 

@@ -39,8 +39,8 @@ class Measure:
             having: if even that can be excluded, the old rules stay.
         relative: The same as a share of the control's value; used when `margin` is None.
         unit: Its unit in words, such as "ms" or "EUR".
-        winsorize: Share of units below the value at which larger per-unit sums are cut, such as 0.999; None
-            cuts nothing.
+        winsorize: Share of units below the value at which larger per-unit sums are cut, such as 0.999, each sum at
+            its own; None cuts nothing.
         covariate: Column with a value of each unit from before the experiment, to take out variance that was
             there before (CUPED); with a `pre` table: the metric's own columns in it when None.
     """
@@ -56,6 +56,8 @@ class Measure:
     kind: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"The metric's name is {self.name!r}; give text.")
         label = f"The metric {self.label!r}"
         if self.better not in ("up", "down"):
             raise InputError(f"{label} is better {self.better!r}; give up or down.")
@@ -270,6 +272,11 @@ class Custom(Measure):
             return float(self.function(*(float(m) for m in means)))
         except (ArithmeticError, ValueError):
             return math.nan
+        except TypeError as error:
+            raise InputError(
+                f"The function of the metric {self.label!r} does not make a number of the means of "
+                f"{', '.join(map(repr, self.columns))}: {error}."
+            ) from None
 
 
 def parse_measure(text: str, *, goal: Goal = "superiority") -> Measure:

@@ -199,7 +199,7 @@ RULES: tuple[_Rule, ...] = (
     ),
     _Rule(
         "version",
-        ("model_version", "version", "model_(name|id)", "model"),
+        ("model_version", "version", "model_(name|id)", "model", "arm", "variant"),
         lambda c: c.kind in {"category", "numeric"} and 0 < c.distinct <= 20,
         "named like a model version, with few different values",
         "named like a model version, but has many different values",

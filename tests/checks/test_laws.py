@@ -31,24 +31,30 @@ from afterlaunch.questions import clusters as clusters_question
 from afterlaunch.questions import compare as compare_question
 from afterlaunch.questions import drift as drift_question
 from afterlaunch.questions import experiment as experiment_question
+from afterlaunch.questions import interleaving as interleaving_question
 from afterlaunch.questions import launch as launch_question
 from afterlaunch.questions import loop as loop_question
+from afterlaunch.questions import off_policy as off_policy_question
 from afterlaunch.questions import plan as plan_question
 from tests.frames import (
     CLUSTERED,
     COMPARED,
+    DRAFTED,
     ENGINES,
     EXPERIMENTED,
     LIVED,
+    LOGGED,
     LOOPED,
     RANKED,
     ROLES,
     clustered,
     compared,
+    drafted,
     experimented,
     handed_in,
     launched,
     lived,
+    logged,
     looped,
     model,
     ranked,
@@ -127,6 +133,25 @@ def _loop(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Revie
     return al.loop(now, roles=roles, explored=chance, **more)
 
 
+def _off_policy(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """Of a log of scores: as if they were chances."""
+    del before
+    if roles is ROLES:
+        roles = {"outcome": "y", "propensity": "p"}
+        return al.off_policy(now, target="age", roles=roles, **more)
+    target = NASTY["talk"] if roles["outcome"] == NASTY["y"] else "talk"
+    return al.off_policy(now, target=target, roles=roles, **more)
+
+
+def _interleaving(before: Any, now: Any, *, roles: dict[str, Any], **more: Any) -> Review:
+    """Of another log: its countries are the rankers."""
+    del before
+    if roles is ROLES:
+        roles = {"list": "request", "outcome": "y"}
+        return al.interleaving(now, first="de", second="fr", team="country", roles=roles, **more)
+    return al.interleaving(now, first="old", second="new", roles=roles, **more)
+
+
 QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
     "launch": ((launch_question, "CHECKS"), al.launch),
     "drift": ((drift_question, "CHECKS"), al.drift),
@@ -138,6 +163,8 @@ QUESTIONS: dict[str, tuple[tuple[ModuleType, str], Callable[..., Review]]] = {
     "experiment": ((experiment_question, "CHECKS"), _experiment),
     "plan": ((plan_question, "CHECKS"), _plan),
     "loop": ((loop_question, "CHECKS"), _loop),
+    "off-policy": ((off_policy_question, "CHECKS"), _off_policy),
+    "interleaving": ((interleaving_question, "CHECKS"), _interleaving),
 }
 """Each question: where its checks are listed, and how it is asked."""
 
@@ -186,6 +213,8 @@ def story_of(check: str) -> str:
         "amplification": "loop",
         "concentration": "loop",
         "popularity": "loop",
+        "off_policy": "off-policy",
+        "interleaving": "interleaving",
     }.get(check, "compare")
 
 
@@ -200,6 +229,8 @@ STORIES: dict[str, tuple[Tables, dict[str, Any], dict[str, Any]]] = {
     "experiment": (experimented, EXPERIMENTED, {}),
     "plan": (experimented, EXPERIMENTED, {}),
     "loop": (looped, LOOPED, {}),
+    "off-policy": (logged, LOGGED, {}),
+    "interleaving": (drafted, DRAFTED, {}),
 }
 """A story for every question that tells one: its tables, roles and options."""
 

@@ -22,7 +22,7 @@ from afterlaunch.demo.chapter import Chapter, Context, Progress, Told
 from afterlaunch.finding import Effect, Finding, Review, Verdict
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = ("launch", "drift", "compare", "clusters")
+CHAPTERS = ("launch", "experiment", "drift", "loop", "compare", "clusters")
 
 CORE_ONLY = """
 import sys

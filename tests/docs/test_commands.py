@@ -60,7 +60,7 @@ def test_every_command_is_shown_in_use() -> None:
 
 def test_every_command_has_a_section_and_a_line() -> None:
     text = prose("docs/cli.md")
-    headings = set(re.findall(r"^## afterlaunch (\w+)$", text, re.MULTILINE))
+    headings = set(re.findall(r"^## afterlaunch ([\w-]+)$", text, re.MULTILINE))
     listed = {code(row["command"])[0] for row in rows(text) if "command" in row}
     assert headings == listed == set(COMMANDS)
 

@@ -23,7 +23,7 @@ from afterlaunch.config import PREFIX, Config
 from afterlaunch.profile import bins, pairs
 from afterlaunch.profile.buckets import BUCKETS, MULTIPLIER, SCHEME, VECTORS
 from afterlaunch.profile.scores import SCORE_BINS
-from afterlaunch.questions import clusters, compare, experiment, gather, launch, loop, plan
+from afterlaunch.questions import clusters, compare, experiment, gather, interleaving, launch, loop, off_policy, plan
 from afterlaunch.questions import drift as drift_question
 from afterlaunch.questions import outcomes as outcomes_question
 from afterlaunch.roles import Roles
@@ -34,7 +34,20 @@ from tests.docs.pages import ROOT, code, prose, read, rows, section
 SOURCE = ROOT / "src" / "afterlaunch"
 LAUNCH, DRIFT, VERDICTS, CONFIGURATION = (f"docs/{n}.md" for n in ("launch", "drift", "verdicts", "configuration"))
 
-CHECK_PAGES = ("clusters", "concept", "domain", "experiment", "lists", "loop", "novelty", "performance", "seeds", "stability")
+CHECK_PAGES = (
+    "clusters",
+    "concept",
+    "domain",
+    "experiment",
+    "interleaving",
+    "lists",
+    "loop",
+    "novelty",
+    "off-policy",
+    "performance",
+    "seeds",
+    "stability",
+)
 """Pages besides those of the questions that have tables of effects."""
 
 
@@ -76,7 +89,9 @@ def test_checks_count_toward_the_verdict_as_documented() -> None:
         if "counts toward the verdict" in row
     }
     assert listed == {name: name in launch.PRIMARY for name in launch.CHECKS}
-    asked = [q.CHECKS for q in (launch, compare, clusters, experiment, plan, loop)] + [drift_question.FOLLOWED]
+    asked = [q.CHECKS for q in (launch, compare, clusters, experiment, plan, loop, off_policy, interleaving)] + [
+        drift_question.FOLLOWED
+    ]
     assert {name for names in asked for name in names} == set(registry.CHECKS)
     assert compare.CHECKS == compare.PRIMARY
     assert set(drift_question.CHECKS) <= set(drift_question.FOLLOWED) == set(drift_question.PRIMARY)
@@ -115,7 +130,8 @@ def test_each_kind_of_column_is_asked_what_is_documented() -> None:
 
 def reasons() -> Iterator[str]:
     """Every reason code in the source; one that is put together ends in "*"."""
-    for path in [*(SOURCE / "checks").glob("*.py"), SOURCE / "decide.py", SOURCE / "report" / "text.py"]:
+    folders = [*(SOURCE / "checks").glob("*.py"), *(SOURCE / "questions").glob("*.py")]
+    for path in [*folders, SOURCE / "decide.py", SOURCE / "report" / "text.py"]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         places = {
             node.name: [a.arg for a in node.args.args].index("reason")

@@ -44,6 +44,9 @@ NORMAL = 0.1
 """Part of the units by Kohavi's rule that must be there; the rule keeps tails within a fifth of what is promised, and
 intervals for many looks are wide enough to bear more."""
 
+SMALLEST_LEVEL = 1e-4
+"""Error rate at which the ends of a quantile must still be known."""
+
 GOALS: dict[str, Goal] = {"superiority": "better", "non-inferiority": "inside", "equivalence": "inside"}
 
 
@@ -171,7 +174,11 @@ def _quantile(base: _Base, m: Quantile) -> Estimate | None:
         )
     low, high = found.interval(arms.looks, 0.16, 0.16)
     width = (high - low) / (2 * arms.looks.multiplier(0.16, found.units, math.inf))
-    if not math.isfinite(width) or not all(map(math.isfinite, found.interval(arms.looks, 1e-4, 1e-4))):
+    widest = found.interval(arms.looks, SMALLEST_LEVEL, SMALLEST_LEVEL)
+    if base.kind.key == RELATIVE.key and found.relative is not None:
+        widest = found.relative_interval(arms.looks, SMALLEST_LEVEL, SMALLEST_LEVEL)
+        widest = (math.inf if widest[0] <= -1 or widest[1] > 1e6 else widest[0], widest[1])
+    if not math.isfinite(width) or not all(map(math.isfinite, widest)):
         return base.nothing(
             "too_few_rows", f"Too few rows lie near the {m.label} of both arms", "Wait for more rows.", n
         )

@@ -12,12 +12,26 @@ from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.profile.arms import Arms
 from afterlaunch.profile.compared import Compared, Labelings
 from afterlaunch.profile.exposures import Exposures
+from afterlaunch.profile.logged import Drafts, Logged
 from afterlaunch.profile.types import Kind, MetricCounts, PairCounts, Profile, Timeline
 from afterlaunch.roles import Roles
 from afterlaunch.watch import Course
 
 Task = Literal["binary", "multiclass", "regression", "ranking"]
-Need = Literal["columns", "metric", "pairs", "samples", "windows", "stream", "panel", "labelings", "arms", "exposures"]
+Need = Literal[
+    "columns",
+    "metric",
+    "pairs",
+    "samples",
+    "windows",
+    "stream",
+    "panel",
+    "labelings",
+    "arms",
+    "exposures",
+    "logged",
+    "drafts",
+]
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,8 @@ class Evidence:
         labelings: Two clusterings of the same members (need "labelings").
         arms: What an experiment has counted (need "arms").
         exposures: What was shown, window by window (need "exposures").
+        logged: Decisions with their chances under two policies (need "logged").
+        drafts: Interleaved lists and who got the clicks (need "drafts").
         predict: The user's model: takes a frame like the reference, returns scores, shape (n,).
         options: Settings of single checks, such as "threshold" or "k".
     """
@@ -98,6 +114,8 @@ class Evidence:
     labelings: Labelings | None = None
     arms: Arms | None = None
     exposures: Exposures | None = None
+    logged: Logged | None = None
+    drafts: Drafts | None = None
     predict: Callable[[pl.DataFrame], Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 

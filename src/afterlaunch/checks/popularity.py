@@ -102,7 +102,7 @@ def run(evidence: Evidence) -> list[Estimate]:
             found.value,
             ends,
             say=say,
-            action="Look at the items of the table: shown beyond their quality, they are popular because they are shown.",
+            action="Look at the items of the table: shown beyond their quality, they are popular because shown.",
             n=int(rows.sum()),
             method="items chosen on one half of the explored impressions, measured on the other",
             binding="too_few_rows",

@@ -147,31 +147,34 @@ def _split(arms: Arms) -> Estimate:
             action="Check that the unit is the id that was randomised.",
         )
     counts, shares = _by_stage(arms)
-    found = [assignment.deviation(counts, shares, arm) for arm in range(len(arms.names))]
-    worst = max(range(len(found)), key=lambda i: (abs(found[i].z), i))
-    if len(found) == 2:
-        worst = 1
-    of, tests = found[worst], 1 if len(found) == 2 else len(found)
+    stages, two = len(counts), len(arms.names) == 2
+    every = [
+        (stage, arm, assignment.deviation(n, p, arm))
+        for stage, (n, p) in enumerate(zip(counts, shares, strict=True))
+        for arm in range(1 if two else 0, len(arms.names))
+    ]
+    stage, worst, of = max(every, key=lambda e: abs(e[2].z))
+    tests = len(every)
     any_time = not isinstance(arms.looks, Once)
-    planned = float((of.planned * of.rows).sum() / of.rows.sum())
+    where = "" if stages == 1 else f" in stage {stage + 1} of {stages}"
 
     def interval(low: float, high: float) -> tuple[float, float]:
         return of.interval(low / tests, high / tests, any_time=any_time)
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
-        got = quantity(planned + effect.value, "share")
+        got = quantity(float(f"{of.planned + of.value:.4g}"), "share")
         return (
-            f"{in_words(effect)} of the units beyond the planned split are in {plain(arms.names[worst])}: "
-            f"{got}, {quantity(planned, 'share')} were planned."
+            f"{in_words(effect)} of the units beyond the planned split are in {plain(arms.names[worst])}{where}: "
+            f"{got}, {quantity(of.planned, 'share')} were planned."
         )
 
     def p_value(margin: float) -> float:
         del margin
         if any_time:
-            together = sum(float(assignment.log_bayes(n, p)) for n, p in zip(counts, shares, strict=True))
-            return min(1.0, math.exp(-together))
-        return min(1.0, tests * 2 * _upper(abs(of.z)))
+            factors = [float(assignment.log_bayes(n, p)) for n, p in zip(counts, shares, strict=True)]
+            return min(1.0, stages * math.exp(-max(factors)))
+        return min(1.0, stages * min(assignment.once(n, p) for n, p in zip(counts, shares, strict=True)))
 
     return Estimate(
         "trust",
@@ -192,10 +195,6 @@ def _split(arms: Arms) -> Estimate:
         things="units",
         table=table,
     )
-
-
-def _upper(z: float) -> float:
-    return 0.5 * math.erfc(z / math.sqrt(2))
 
 
 def _by_stage(arms: Arms) -> tuple[Floats, Floats]:

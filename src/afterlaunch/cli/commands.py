@@ -8,7 +8,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-NAMES = ("demo", "init", "launch", "drift", "experiment", "loop", "compare", "clusters", "show")
+NAMES = (
+    "demo",
+    "init",
+    "launch",
+    "drift",
+    "off-policy",
+    "interleaving",
+    "experiment",
+    "loop",
+    "compare",
+    "clusters",
+    "show",
+)
 """Files of this folder that hold a function `command`, in the order of the help."""
 
 
@@ -26,5 +38,5 @@ class Commands(TyperGroup):
         if cmd_name not in NAMES:
             return None
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        alone.command(cmd_name)(import_module(f"afterlaunch.cli.{cmd_name}").command)
+        alone.command(cmd_name)(import_module(f"afterlaunch.cli.{cmd_name.replace('-', '_')}").command)
         return typer.main.get_command(alone)

@@ -1,4 +1,4 @@
-"""Chapter 2: the model is mended and watched week by week, through the financial crisis."""
+"""Chapter 3: the model is mended and watched week by week, through the financial crisis."""
 
 from __future__ import annotations
 

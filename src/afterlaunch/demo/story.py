@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from afterlaunch.demo import clusters, compare, drift, launch
+from afterlaunch.demo import clusters, compare, drift, experiment, launch, loop
 from afterlaunch.demo.calls import SOURCE, load_calls
 from afterlaunch.demo.chapter import Chapter, Context, Told
 from afterlaunch.report import write
 
-CHAPTERS: tuple[Chapter, ...] = (launch.CHAPTER, drift.CHAPTER, compare.CHAPTER, clusters.CHAPTER)
+CHAPTERS: tuple[Chapter, ...] = (
+    launch.CHAPTER,
+    experiment.CHAPTER,
+    drift.CHAPTER,
+    loop.CHAPTER,
+    compare.CHAPTER,
+    clusters.CHAPTER,
+)
 """Every chapter, in the order of time."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from afterlaunch.decide import InputError
-from afterlaunch.measures import Measure, Quantile, Term
+from afterlaunch.measures import Measure, Quantile, Ratio, Term
 from afterlaunch.profile.arms import (
     ARM,
     DAY,
@@ -99,6 +99,9 @@ def prepare(table: Table, roles: Roles, measures: Sequence[Measure], control: st
             )
     numbers = {c: _number(table, c) for c in columns}
     asked = [nw.len().alias("rows")]
+    keys = [(role, column) for role, column in (("unit", roles.unit), ("time", roles.time)) if column is not None]
+    for role, column in keys:
+        asked.append(nw.col(column).is_null().cast(nw.Int64).sum().alias(f"no_{role}"))
     for i, c in enumerate(columns):
         asked.append(numbers[c].is_null().cast(nw.Int64).sum().alias(f"gap{i}"))
         asked.append((numbers[c].abs() == math.inf).cast(nw.Int64).sum().alias(f"inf{i}"))
@@ -114,6 +117,9 @@ def prepare(table: Table, roles: Roles, measures: Sequence[Measure], control: st
     if roles.segment is not None:
         by = table.frame.group_by(roles.segment).agg(nw.len().alias("rows"))
         queries.append(by.sort("rows", descending=True).head(MOST_SEGMENTS + 2))
+    inside = next((c for c in table.columns if c.startswith("al_")), None)
+    if inside is not None:
+        raise InputError(f"The column {inside!r} begins with 'al_', as columns do that are made here; rename it.")
     found = fetch_all(queries, table)
     for i, c in enumerate(columns):
         if found[0]["rows"][0] and found[0][f"inf{i}"][0]:
@@ -138,8 +144,11 @@ def prepare(table: Table, roles: Roles, measures: Sequence[Measure], control: st
         which = {as_text(s): is_run(table, Run(as_text(s)), roles.segment, None) for s in segments}
         table = _coded(table, roles.segment, which, SEGMENT)
     kept = ~nw.col(ARM).is_null()
-    if roles.unit is not None:
-        kept = kept & ~nw.col(roles.unit).is_null()
+    for role, column in keys:
+        lost = int(found[0][f"no_{role}"][0] or 0)
+        if lost:
+            notes.append(f"{lost:,} rows without a {role} were left out.")
+            kept = kept & ~nw.col(column).is_null()
     table = table.with_frame(table.frame.filter(kept))
     gaps = frozenset(c for i, c in enumerate(columns) if found[0][f"gap{i}"][0])
     return Log(table, roles, names, numbers, gaps, segments, start, end, notes)
@@ -230,6 +239,8 @@ def window_of(text: str) -> timedelta:
         >>> window_of("7d").days
         7
     """
+    if not isinstance(text, str):
+        raise InputError(f"The observation window is {text!r}; give text such as '7d'.")
     every = parse_every(text)
     if every.unit not in MICROSECONDS:
         raise InputError(f"An observation window of {text!r} has no fixed length; give hours or days, such as '7d'.")
@@ -291,6 +302,9 @@ def count_arms(log: Log, measures: Sequence[Measure], plan: Plan, pre: Any = Non
     assigned = np.zeros((len(log.names), len(days)), dtype=np.int64)
     for day, counts in entered.items():
         assigned[:, days.index(day) if dated else 0] += counts
+    if quantiles and roles.unit is not None and (both or plan.window is not None):
+        # Rows of units that do not count have no say in quantiles either.
+        table = table.with_frame(table.frame.join(units.select(roles.unit), on=roles.unit, how="semi"))
     near = {m.label: _near(table, log, m, drawn[m.label], cells[0][f"below:{m.label}"]) for m in quantiles}
     named = ["", *log.segments]
     return Arms(
@@ -370,7 +384,14 @@ def _sums(
             continue
         gap = m.kind in ("mean", "share") and m.terms[0][1] in log.gaps
         known = term_name(("known", m.terms[0][1])) if gap else None
-        out[m.label] = Wanted(tuple(term_name(t) for t in m.terms), known)
+        columns = [term_name(t) for t in m.terms]
+        if isinstance(m, Ratio) and m.over is not None and {m.column, m.over} & log.gaps:
+            # A row counts in both sums or in none.
+            there = ~numbers[m.column].is_null() & ~numbers[m.over].is_null()
+            for place, column in enumerate((m.column, m.over)):
+                numbers[f"<{m.label}>{column}"] = nw.when(there).then(numbers[column])
+                columns[place] = term_name(("sum", f"<{m.label}>{column}"))
+        out[m.label] = Wanted(tuple(columns), known)
         if middle is not None and when is not None and m.goal == "superiority" and m.kind in ("mean", "share", "ratio"):
             names = []
             for half, inside in (("early", nw.col(when) < nw.lit(middle)), ("late", nw.col(when) >= nw.lit(middle))):
@@ -432,11 +453,10 @@ def _with_covariates(
     units: Frame, table: Table, log: Log, measures: Sequence[Measure], wanted: dict[str, Wanted], pre: Any
 ) -> tuple[Frame, dict[str, int]]:
     """Add what was known of each unit before the experiment, and put it behind the columns of its metric."""
-    roles, counts = log.roles, {}
+    counts: dict[str, int] = {}
     new: dict[str, tuple[str, ...]] = {}
     own = [m for m in measures if m.covariate is not None]
-    if roles.unit is not None:
-        _require_constant(units, table, log, sorted({m.covariate for m in own if m.covariate is not None}))
+    _require_before(units, table, log, sorted({m.covariate for m in own if m.covariate is not None}))
     for m in own:
         if m.covariate in {c for _, c in m.terms}:
             raise InputError(
@@ -463,15 +483,17 @@ def _with_covariates(
     return units, counts
 
 
-def _require_constant(units: Frame, table: Table, log: Log, covariates: Sequence[str]) -> None:
+def _require_before(units: Frame, table: Table, log: Log, covariates: Sequence[str]) -> None:
     """Refuse covariates that change within a unit, or that became known after it entered."""
     if not covariates:
         return
-    changed = [
-        (nw.col(f"{PRE}{c}") != nw.col(f"al_most:{c}")).cast(nw.Int64).sum().alias(f"c{i}")
-        for i, c in enumerate(covariates)
-    ]
-    found = fetch(units.select(*changed), table).row(0)
+    found: tuple[Any, ...] = (0,) * len(covariates)
+    if log.roles.unit is not None:
+        changed = [
+            (nw.col(f"{PRE}{c}") != nw.col(f"al_most:{c}")).cast(nw.Int64).sum().alias(f"c{i}")
+            for i, c in enumerate(covariates)
+        ]
+        found = fetch(units.select(*changed), table).row(0)
     for c, n in zip(covariates, found, strict=True):
         if n:
             raise InputError(
@@ -520,6 +542,9 @@ def _before(
     usable = [m for m in measures if all(c in old.columns for _, c in m.terms)]
     if not usable:
         raise InputError("The pre table has the columns of no metric; give it those of the log, from before the start.")
+    for column in {c for m in usable for _, c in m.terms}:
+        if old.kinds[column] != "numeric" and old.given.get(column) != nw.Boolean:
+            raise InputError(f"The column {column!r} of the pre table holds {old.schema()[column]}; give numbers.")
     numbers = {c: _number(old, c) for m in usable for _, c in m.terms}
     terms = list(dict.fromkeys(t for m in usable for t in m.terms))
     sums = [term_sum(t, numbers).alias(f"{PRE}{t[0]} {t[1]}") for t in terms]
@@ -551,22 +576,26 @@ def _winsorised(
     units: Frame, wanted: dict[str, Wanted], measures: Sequence[Measure], table: Table
 ) -> tuple[Frame, dict[str, float]]:
     """Cut the largest per-unit sums of the metrics that ask for it, in columns of their own."""
-    cut, made = {}, []
+    cut: dict[str, float] = {}
+    made: list[nw.Expr] = []
     asking = [m for m in measures if m.winsorize is not None and m.terms]
     if not asking:
         return units, {}
     total = int(fetch(units.select(nw.len().alias("n")), table).item())
     for m in asking:
-        column = wanted[m.label].columns[0]
-        keep = max(1, math.ceil((1 - float(m.winsorize or 1.0)) * total))
-        largest = fetch(units.select(nw.col(column).alias("v")).sort("v", descending=True).head(keep), table)
-        if not largest.height:
-            continue
-        cap = float(largest["v"][-1])
-        name = f"{column} cut at {m.winsorize}"
-        made.append(nw.when(nw.col(column) > cap).then(nw.lit(cap)).otherwise(nw.col(column)).alias(name))
-        wanted[m.label] = replace(wanted[m.label], columns=(name, *wanted[m.label].columns[1:]))
-        cut[m.label] = cap
+        keep = max(1, math.ceil(round((1 - float(m.winsorize or 1.0)) * total, 6)))
+        for place, (how, _) in enumerate(m.terms):
+            column = wanted[m.label].columns[place]
+            largest = fetch(units.select(nw.col(column).alias("v")).sort("v", descending=True).head(keep), table)
+            if how != "sum" or not largest.height:
+                continue
+            cap = float(largest["v"][-1])
+            name = f"{column} cut at {m.winsorize}"
+            made.append(nw.when(nw.col(column) > cap).then(nw.lit(cap)).otherwise(nw.col(column)).alias(name))
+            columns = list(wanted[m.label].columns)
+            columns[place] = name
+            wanted[m.label] = replace(wanted[m.label], columns=tuple(columns))
+            cut.setdefault(m.label, cap)
     return units.with_columns(*made), cut
 
 
@@ -577,10 +606,22 @@ def _around(units: Frame, wanted: Mapping[str, Wanted], table: Table) -> dict[st
     return {c: float(found[f"m{i}"][0] or 0.0) for i, c in enumerate(columns)}
 
 
+def shares_of(given: Mapping[str, float]) -> dict[str, float]:
+    """Planned shares by arm.
+
+    Raises:
+        InputError: When one is no positive number.
+    """
+    for value in given.values():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            raise InputError(f"A planned share is {value!r}; give positive numbers, such as 0.5 for each of two arms.")
+    return {as_text(k): float(v) for k, v in given.items()}
+
+
 def _stages(plan: Plan, names: Sequence[str], days: Sequence[date | None]) -> tuple[Stage, ...]:
     out = []
     for start, shares in plan.shares:
-        known = {as_text(k): float(v) for k, v in shares.items()}
+        known = shares_of(shares)
         unknown, lacking = [k for k in known if k not in names], [n for n in names if n not in known]
         if unknown or lacking:
             raise InputError(
@@ -588,8 +629,6 @@ def _stages(plan: Plan, names: Sequence[str], days: Sequence[date | None]) -> tu
                 f"{', '.join(map(repr, names))}; give a share for each arm."
             )
         total = sum(known.values())
-        if not all(math.isfinite(v) and v > 0 for v in known.values()):
-            raise InputError(f"The planned shares are {known}; give positive numbers, such as 0.5 for each of two.")
         first = 0
         if start is not None:
             first = next((i for i, d in enumerate(days) if d is not None and d >= start.date()), len(days))

@@ -211,6 +211,8 @@ def measures_of(given: Sequence[Measure | str], goal: Goal) -> list[Measure]:
     """
     if isinstance(given, (str, Measure)):
         given = [given]
+    if not isinstance(given, Sequence):
+        raise InputError(f"The metrics are {given!r}; give a list of them, such as ['mean:clicked'].")
     out = []
     for m in given:
         if isinstance(m, str):
@@ -240,6 +242,10 @@ def _plan(
     if looks is None:
         looks = "any" if observed is not None or roles.unit is None else "once"
     end = _date_of(until, "until") if until is not None else None
+    if end is not None and looks != "once":
+        raise InputError("The planned end (until) is that of an experiment with one look; give looks='once' with it.")
+    if end is not None and roles.time is None:
+        raise InputError("The planned end (until) is a date, but no column has the role time; name it.")
     stages = _stages(shares)
     if any(start is not None for start, _ in stages) and roles.time is None:
         raise InputError("The stages of a ramp have dates, but no column has the role time; name it.")
@@ -279,6 +285,10 @@ def _stages(shares: Shares | None) -> tuple[tuple[datetime | None, Mapping[str, 
         return ()
     if isinstance(shares, Mapping):
         return ((None, shares),)
+    if isinstance(shares, str) or not isinstance(shares, Sequence):
+        raise InputError(
+            f"The planned shares are {shares!r}; give arm to share, such as {{'rules': 0.5, 'model': 0.5}}."
+        )
     out: list[tuple[datetime | None, Mapping[str, float]]] = []
     for part in shares:
         try:
@@ -400,7 +410,10 @@ def _decision(by_arm: Mapping[str, Sequence[Finding]], counted: Arms, broken: Se
             rest = " The other metric holds."
         return f"Ship {shown}: {lead.sentence}{rest}", arm
     if alarms:
-        return f"Keep {control}: {alarms[0].sentence}", arm
+        first = alarms[0]
+        unit = first.effect.unit if first.effect is not None else ""
+        more = f" A gain of {quantity(first.margin or 0.0, unit)} is excluded." if first.goal == "better" else ""
+        return f"Keep {control}: {first.sentence}{more}", arm
     return f"Run on: {_longer(waiting, counted, shown)}", arm
 
 
@@ -430,8 +443,9 @@ def _longer(waiting: Sequence[Finding], counted: Arms, arm: str) -> str:
         per_day = _recent(counted)
         more = max(1, math.ceil((factor - 1) * float(counted.assigned.sum()) / per_day))
         if more > LONGEST:
+            years = "more than a year" if more < 730 else f"{min(more // 365, 1000):,} years or more"
             return (
-                f"{first.sentence} A change of {see} in {plain(longest.subject)} would take {more:,} more days to see: "
+                f"{first.sentence} A change of {see} in {plain(longest.subject)} would take {years} to see: "
                 "take a metric with less noise, a covariate from before, or a wider margin."
             )
         longer = f"{more:,} more day{'' if more == 1 else 's'}"

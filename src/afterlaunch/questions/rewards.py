@@ -41,7 +41,8 @@ def reward_of(table: Table, roles: Roles) -> nw.Expr:
                 wanted = float(roles.positive)
             except (TypeError, ValueError):
                 raise InputError(
-                    f"The positive outcome is {roles.positive!r}, but {column!r} holds numbers; give one of its numbers."
+                    f"The positive outcome is {roles.positive!r}, but {column!r} holds numbers; give one of its "
+                    "numbers."
                 ) from None
         return nw.when(~value.is_null()).then((value == wanted).cast(nw.Int64).cast(nw.Float64))
     if table.given.get(column) == nw.Boolean:
@@ -58,7 +59,8 @@ def reward_of(table: Table, roles: Roles) -> nw.Expr:
     bad = fetch(table.frame.select(nw.when(infinite).then(1).otherwise(0).sum().alias("n")), table).item()
     if bad:
         raise InputError(
-            f"The outcome {column!r} of the {table.name} table is infinite in {int(bad):,} rows; leave them out, or give a "
+            f"The outcome {column!r} of the {table.name} table is infinite in {int(bad):,} rows; leave them "
+            "out, or give a "
             "number."
         )
     return number

@@ -14,6 +14,7 @@ from afterlaunch.decide import InputError, require_alpha
 from afterlaunch.finding import Review
 from afterlaunch.measures import Mean, Measure
 from afterlaunch.profile.arms import Arms, Cells, Stage
+from afterlaunch.questions.arms import shares_of
 from afterlaunch.questions.experiment import TUNED_FOR, judge
 from afterlaunch.questions.gather import Progress, preload
 from afterlaunch.stats.looks import AnyTime, Looks, Once
@@ -114,8 +115,8 @@ def experiment_summaries(
         unit=True,
     )
     notes = [
-        "Only sums were given: whether units were in several arms, outcomes were lost, or values are very skewed is not "
-        "to be seen.",
+        "Only sums were given: whether units were in several arms, outcomes were lost, or values are very skewed is "
+        "not to be seen.",
     ]
     if looks == "any":
         notes.append(
@@ -216,7 +217,7 @@ def _day(value: Any) -> Any:
 def _stage(shares: Mapping[str, float] | None, names: Sequence[str]) -> tuple[Stage, ...]:
     if shares is None:
         return ()
-    known = {as_text(k): float(v) for k, v in shares.items()}
-    if set(known) != set(names) or not all(v > 0 for v in known.values()):
+    known = shares_of(shares)
+    if set(known) != set(names):
         raise InputError(f"The planned shares are {known}; give a positive share for each of {', '.join(names)}.")
     return (Stage(0, tuple(known[n] / sum(known.values()) for n in names)),)

@@ -79,15 +79,15 @@ def amplification(given: Floats, drawn: Floats, later: Floats, before: Floats) -
     pairs, items = given.shape
     if items < 3 or not pairs:
         return None
-    below, above = 0.0, 0.0
     parts_above, parts_below = np.zeros(items), np.zeros(items)
+    drift = _drift(later, before)
     for d, z, y, x in zip(given, drawn, later, before, strict=True):
         if y.sum() <= 0 or d.sum() <= 0:
             continue
         # Weeks of unlike traffic are put on the scale of the week in which the impressions were given.
         scale = (x.sum() or d.sum()) / y.sum()
         y = y * scale
-        w = 1 / (x.mean() + x) if x.sum() > 0 else np.full(items, 1 / max(float(y.mean()), 1e-12))
+        w = _weights(x, drift) if x.sum() > 0 else np.full(items, 1 / max(float(y.mean()), 1e-12))
         rest = _residual(y, x, w)
         away = w * (z - np.average(z, weights=w))
         parts_above += away * rest
@@ -104,6 +104,24 @@ def amplification(given: Floats, drawn: Floats, later: Floats, before: Floats) -
     df = max(square**2 / float((u**4).sum()) - 1, 1.0)
     se = math.sqrt(square * items / (items - 1)) / below
     return Amplification(value, se, df, float(given.sum()), active)
+
+
+def _drift(later: Floats, before: Floats) -> float:
+    """Variance of an item's growth beyond that of counts: by so much its square scatters more than the item itself."""
+    above, below = 0.0, 0.0
+    for y, x in zip(later, before, strict=True):
+        if y.sum() > 0 and x.sum() > 0:
+            y = y * (x.sum() / y.sum())
+            large = x > x.mean()
+            above += float((((y - x) ** 2 - y - x)[large] / x[large]).sum())
+            below += float(x[large].sum())
+    return max(above / below, 0.0) if below > 0 else 0.0
+
+
+def _weights(x: Floats, drift: float) -> Floats:
+    """The inverse of how much the exposure of each item scatters, so that one that has won it all does not rule."""
+    out: Floats = 1 / (x.mean() + x + drift * x**2)
+    return out
 
 
 def _residual(y: Floats, x: Floats, w: Floats) -> Floats:
@@ -135,10 +153,11 @@ def slice_for(later: Floats, before: Floats, impressions: float, *, response: fl
         0.26
     """
     total, information = 0, 0.0
+    drift = _drift(later, before)
     for y, x in zip(later, before, strict=True):
         if y.sum() <= 0 or x.sum() <= 0:
             continue
-        w = 1 / (x.mean() + x)
+        w = _weights(x, drift)
         rest = _residual(y * (x.sum() / y.sum()), x, w)
         # Numbers of a lottery scatter like counts around the same mean, with a variance of share * mean.
         information += float(w.sum()) ** 2 / float((w**2 * rest**2).sum() or 1.0) * impressions / x.size

@@ -96,24 +96,23 @@ def any_time(counts: ArrayLike, shares: ArrayLike) -> float:
 
 
 def deviation(counts: ArrayLike, shares: ArrayLike, arm: int) -> Deviation:
-    """How far the share of one arm is from the plan, over stages with a plan each.
+    """How far the share of one arm is from the plan.
 
     Args:
-        counts: Units of each arm that entered in each stage, shape (stages, arms).
-        shares: Planned shares of each stage, shape (stages, arms).
+        counts: Units of each arm, shape (arms,).
+        shares: Planned shares, shape (arms,).
         arm: Which arm.
 
     Raises:
         ValueError: As `once`.
 
     Example:
-        >>> found = deviation([[5000, 5200]], [[0.5, 0.5]], 1)
+        >>> found = deviation([5000, 5200], [0.5, 0.5], 1)
         >>> round(found.value, 4), [round(v, 4) for v in found.interval(0.0005, 0.0005, any_time=False)]
         (0.0098, [-0.0065, 0.0261])
     """
-    both = [_checked(n, p) for n, p in zip(np.atleast_2d(counts), np.atleast_2d(shares), strict=True)]
-    hits, rows = np.array([n[arm] for n, _ in both]), np.array([n.sum() for n, _ in both])
-    return Deviation(hits, rows, np.array([p[arm] for _, p in both]))
+    n, p = _checked(counts, shares)
+    return Deviation(float(n[arm]), float(n.sum()), float(p[arm]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +120,29 @@ class Deviation:
     """Share of units in an arm beyond the planned one.
 
     Attributes:
-        hits: Units of the arm in each stage, shape (stages,).
-        rows: Units of all arms, shape (stages,).
-        planned: Planned share of the arm, shape (stages,).
+        hits: Units of the arm.
+        rows: Units of all arms, at least one.
+        planned: Planned share of the arm.
     """
 
-    hits: Floats
-    rows: Floats
-    planned: Floats
+    hits: float
+    rows: float
+    planned: float
 
     @property
     def value(self) -> float:
         """Units beyond those planned, as a share of all."""
-        return float((self.hits - self.rows * self.planned).sum() / self.rows.sum())
+        return self.hits / self.rows - self.planned
+
+    @property
+    def se(self) -> float:
+        """Standard error of the share under the planned split."""
+        return math.sqrt(self.planned * (1 - self.planned) / self.rows)
 
     @property
     def z(self) -> float:
-        """The same in standard errors of the planned split."""
-        variance = float((self.rows * self.planned * (1 - self.planned)).sum())
-        return self.value * float(self.rows.sum()) / math.sqrt(variance) if variance > 0 else 0.0
+        """The deviation in standard errors."""
+        return self.value / self.se
 
     def interval(self, alpha_low: float, alpha_high: float, *, any_time: bool) -> tuple[float, float]:
         """Ends at one-sided error rates.
@@ -152,28 +155,24 @@ class Deviation:
                 plan, which excludes zero just when the chi-square test of two arms rejects it.
         """
         if not any_time:
-            se = math.sqrt(float((self.rows * self.planned * (1 - self.planned)).sum())) / float(self.rows.sum())
-            return self.value - normal_quantile(alpha_low) * se, self.value + normal_quantile(alpha_high) * se
-        least, most = -float(self.planned.min()), 1 - float(self.planned.max())
+            low, high = (normal_quantile(alpha) * self.se for alpha in (alpha_low, alpha_high))
+            return self.value - low, self.value + high
         return (
-            self._crossing(min(self.value, most), least, -math.log(2 * alpha_low)),
-            self._crossing(max(self.value, least), most, -math.log(2 * alpha_high)),
+            self._crossing(-self.planned, -math.log(2 * alpha_low)),
+            self._crossing(1 - self.planned, -math.log(2 * alpha_high)),
         )
 
-    def _crossing(self, start: float, stop: float, line: float) -> float:
+    def _crossing(self, stop: float, line: float) -> float:
         """Where the logarithm of the Bayes factor against a shifted plan crosses a line."""
         prior = CONCENTRATION * self.planned, CONCENTRATION * (1 - self.planned)
         misses = self.rows - self.hits
-        fixed = special.betaln(prior[0] + self.hits, prior[1] + misses) - special.betaln(*prior)
+        fixed = float(special.betaln(prior[0] + self.hits, prior[1] + misses) - special.betaln(*prior))
 
         def against(shift: float) -> float:
             p = self.planned + shift
-            return float((fixed - special.xlogy(self.hits, p) - special.xlogy(misses, 1 - p)).sum()) - line
+            return fixed - float(special.xlogy(self.hits, p) + special.xlogy(misses, 1 - p)) - line
 
-        inside, outside = start, stop
-        if against(inside) > 0:
-            # Stages that disagree with each other: no shift of the plan explains them all.
-            return start
+        inside, outside = self.value, stop
         for _ in range(60):
             middle = (inside + outside) / 2
             inside, outside = (inside, middle) if against(middle) > 0 else (middle, outside)

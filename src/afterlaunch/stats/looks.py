@@ -48,13 +48,13 @@ class Once:
 class AnyTime:
     """As many looks as one likes: an asymptotic confidence sequence.
 
-    The normal mixture is tuned to be narrowest about `tuned_for` units; with a tenth or ten times as many the
-    intervals are about a tenth wider than they could be. Scale and level are fixed before the start, so the
-    intervals of all levels come from one martingale.
+    The normal mixture is tuned to be narrowest about `tuned_for` units; with ten times as many the intervals are
+    about a tenth wider than they could be, with a tenth as many about a fifth. Scale and level are fixed before the
+    start, so the intervals of all levels come from one martingale.
 
     Attributes:
         tuned_for: Units at which intervals are narrowest, fixed before the start.
-        tuned_at: One-sided level for which they are, likewise.
+        tuned_at: Level for which they are, likewise.
 
     Source:
         Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas (2024), Annals of Statistics 52:2613-2640: theorem 2.2

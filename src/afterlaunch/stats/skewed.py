@@ -1,4 +1,4 @@
-"""Intervals for a mean, a difference and a ratio of means of skewed values, such as rare rewards with uneven weights."""
+"""Intervals for a mean, a difference and a ratio of means of skewed values, such as unevenly weighted rare rewards."""
 
 from __future__ import annotations
 
