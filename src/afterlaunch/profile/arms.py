@@ -241,7 +241,8 @@ def term_sum(term: Term, numbers: Mapping[str, nw.Expr]) -> nw.Expr:
     if how == "known":
         out = nw.when(value.is_null()).then(nw.lit(0.0)).otherwise(nw.lit(1.0)).sum()
     elif how == "any":
-        out = nw.when(value != 0).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).max()
+        # How many are; whether any is, is told from it, as engines add up faster than they look for the largest.
+        out = nw.when(value != 0).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).sum()
     else:
         out = value.sum()
     return out.alias(term_name(term))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 import narwhals as nw
 import numpy as np
@@ -42,7 +42,7 @@ MOST_SEGMENTS = 20
 NEAR_ROWS = 50_000
 """Rows of the sample that tells where a quantile lies."""
 
-LAST_ARM, ENTRY, LAST_SEGMENT, ROWS = "al_last_arm", "al_entry", "al_last_segment", "al_rows"
+ENTRY, ROWS = "al_entry", "al_rows"
 PRE = "al_pre:"
 
 
@@ -98,60 +98,77 @@ def prepare(table: Table, roles: Roles, measures: Sequence[Measure], control: st
                 f"The metric column {column!r} holds {table.schema()[column]}, no numbers; give 0 and 1, or amounts."
             )
     numbers = {c: _number(table, c) for c in columns}
-    asked = [nw.len().alias("rows")]
-    keys = [(role, column) for role, column in (("unit", roles.unit), ("time", roles.time)) if column is not None]
-    for role, column in keys:
-        asked.append(nw.col(column).is_null().cast(nw.Int64).sum().alias(f"no_{role}"))
-    for i, c in enumerate(columns):
-        asked.append(numbers[c].is_null().cast(nw.Int64).sum().alias(f"gap{i}"))
-        asked.append((numbers[c].abs() == math.inf).cast(nw.Int64).sum().alias(f"inf{i}"))
-    queries = [table.frame.select(*asked)]
-    if version is not None:
-        by = table.frame.group_by(version).agg(nw.len().alias("rows"))
-        queries.append(by.sort("rows", descending=True).head(MOST_ARMS + 2))
-    if roles.time is not None:
-        if table.kinds[roles.time] != "time":
-            raise InputError(f"The time {roles.time!r} holds {table.schema()[roles.time]}; give dates or times.")
-        when = nw.col(roles.time)
-        queries.append(table.frame.select(when.min().alias("first"), when.max().alias("last")))
-    if roles.segment is not None:
-        by = table.frame.group_by(roles.segment).agg(nw.len().alias("rows"))
-        queries.append(by.sort("rows", descending=True).head(MOST_SEGMENTS + 2))
     inside = next((c for c in table.columns if c.startswith("al_")), None)
     if inside is not None:
         raise InputError(f"The column {inside!r} begins with 'al_', as columns do that are made here; rename it.")
-    found = fetch_all(queries, table)
+    if roles.time is not None and table.kinds[roles.time] != "time":
+        raise InputError(f"The time {roles.time!r} holds {table.schema()[roles.time]}; give dates or times.")
+    found = _look(table, roles, version, columns, numbers)
     for i, c in enumerate(columns):
-        if found[0]["rows"][0] and found[0][f"inf{i}"][0]:
-            raise InputError(
-                f"The metric column {c!r} holds infinite values in {found[0][f'inf{i}'][0]:,} rows; leave them missing."
-            )
-    extent = found[1 if version is None else 2] if roles.time is not None else None
-    start, end = _extent(extent) if extent is not None else (None, None)
+        if infinite := int(found[f"inf{i}"].sum()):
+            raise InputError(f"The metric column {c!r} holds infinite values in {infinite:,} rows; leave them missing.")
+    start = end = None
+    if roles.time is not None:
+        start, end = _moment(found["first"].min()), _moment(found["last"].max())
     if version is None or control is None:
         names: tuple[str, ...] = ("all",)
         table = table.with_frame(table.frame.with_columns(nw.lit(0).alias(ARM)))
     else:
-        names = _arms(found[1], version, control)
+        names = _arms(_sizes(found, version), version, control)
         arms = {name: is_run(table, Run(name), version, None) for name in names}
         table = _coded(table, version, arms, ARM)
-        missing = int(found[1].filter(pl.col(version).is_null())["rows"].sum())
+        missing = int(found.filter(pl.col(version).is_null())["rows"].sum())
         if missing:
             notes.append(f"{missing:,} rows without a version were left out.")
     segments: tuple[str, ...] = ()
     if roles.segment is not None:
-        segments = _segments(found[-1], roles.segment, notes)
+        segments = _segments(_sizes(found, roles.segment), roles.segment, notes)
         which = {as_text(s): is_run(table, Run(as_text(s)), roles.segment, None) for s in segments}
         table = _coded(table, roles.segment, which, SEGMENT)
     kept = ~nw.col(ARM).is_null()
-    for role, column in keys:
-        lost = int(found[0][f"no_{role}"][0] or 0)
-        if lost:
+    for role in ("unit", "time"):
+        name: str | None = getattr(roles, role)
+        if name is not None and (lost := int(found[f"no_{role}"].sum())):
             notes.append(f"{lost:,} rows without a {role} were left out.")
-            kept = kept & ~nw.col(column).is_null()
+            kept = kept & ~nw.col(name).is_null()
     table = table.with_frame(table.frame.filter(kept))
-    gaps = frozenset(c for i, c in enumerate(columns) if found[0][f"gap{i}"][0])
+    gaps = frozenset(c for i, c in enumerate(columns) if found[f"gap{i}"].sum())
     return Log(table, roles, names, numbers, gaps, segments, start, end, notes)
+
+
+def _look(
+    table: Table, roles: Roles, version: str | None, columns: Sequence[str], numbers: Mapping[str, nw.Expr]
+) -> pl.DataFrame:
+    """What has to be known before counting, for each version and segment: rows, gaps, infinite values, times."""
+    asked = [nw.len().alias("rows")]
+    for role, column in (("unit", roles.unit), ("time", roles.time)):
+        if column is not None:
+            asked.append(nw.col(column).is_null().cast(nw.Int64).sum().alias(f"no_{role}"))
+    for i, c in enumerate(columns):
+        asked.append(numbers[c].is_null().cast(nw.Int64).sum().alias(f"gap{i}"))
+        asked.append((numbers[c].abs() == math.inf).cast(nw.Int64).sum().alias(f"inf{i}"))
+    if roles.time is not None:
+        asked += [nw.col(roles.time).min().alias("first"), nw.col(roles.time).max().alias("last")]
+    keys = [c for c in (version, roles.segment) if c is not None]
+    if not keys:
+        return fetch(table.frame.select(*asked), table)
+    head = fetch(table.frame.select(*keys).head(HEAD), table)
+    for column in keys:
+        if head[column].n_unique() > MOST_VALUES:
+            raise InputError(
+                f"The column {column!r} has more than {MOST_VALUES:,} different values, as ids have; name the one with "
+                f"the {'arm' if column == version else 'segment'} of each row."
+            )
+    return fetch(table.frame.group_by(*keys).agg(*asked), table)
+
+
+HEAD, MOST_VALUES = 100_000, 2_000
+"""Rows that are looked at first, and different arms or segments among them from which on they are taken for ids."""
+
+
+def _sizes(found: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Rows of each value, the largest first, alike ones by name."""
+    return found.group_by(column).agg(pl.col("rows").sum()).sort(["rows", column], descending=[True, False])
 
 
 def _columns(measure: Measure) -> list[str]:
@@ -187,11 +204,6 @@ def _segments(found: pl.DataFrame, column: str, notes: list[str]) -> tuple[str, 
     return tuple(sorted(names[:MOST_SEGMENTS]))
 
 
-def _extent(found: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
-    first, last = found.row(0)
-    return _moment(first), _moment(last)
-
-
 def _moment(value: Any) -> datetime | None:
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime.combine(value, time())
@@ -202,7 +214,7 @@ def _coded(table: Table, column: str, which: Mapping[str, nw.Expr], name: str) -
     """The table with a number for each of some values of a column, null for others."""
     if table.engine == "polars" and table.schema()[column] == nw.String:
         native: pl.LazyFrame = nw.to_native(table.frame)
-        code = pl.col(column).replace_strict(list(which), list(range(len(which))), default=None, return_dtype=pl.Int16)
+        code = pl.col(column).cast(pl.Enum(list(which)), strict=False).to_physical().cast(pl.Int64)
         return table.with_frame(nw.from_native(native.with_columns(code.alias(name))))
     value = nw.lit(None, dtype=nw.Int64())
     for i, condition in enumerate(which.values()):
@@ -269,9 +281,12 @@ def count_arms(log: Log, measures: Sequence[Measure], plan: Plan, pre: Any = Non
     drawn = _drawn(table, log, quantiles)
     numbers = dict(log.numbers)
     wanted = _sums(measures, log, numbers, drawn, _middle(table, log, end))
-    units = _by_unit(table, log, wanted, numbers, measures)
+    _leave_out_full(wanted, log, measures)
     if table.engine == "polars":
-        units = nw.from_native(fetch(units, table).lazy())
+        held = _held(table, roles.unit, lambda t: _by_unit(t, log, wanted, numbers, measures))
+        units: Frame = nw.from_native(held.lazy())
+    else:
+        units = _by_unit(table, log, wanted, numbers, measures)
     units, covariates = _with_covariates(units, table, log, measures, wanted, pre)
     if roles.time is not None:
         units = units.with_columns(nw.col(ENTRY).dt.truncate("1d").alias(DAY))
@@ -283,7 +298,7 @@ def count_arms(log: Log, measures: Sequence[Measure], plan: Plan, pre: Any = Non
     dated = tuple(sorted(d for d in entered if d is not None))
     days: tuple[date | None, ...] = dated or (None,)
     if roles.unit is not None:
-        units = units.filter(nw.col(ARM) == nw.col(LAST_ARM))
+        units = units.filter(nw.col(ARM) >= 0)
     if plan.window is not None and end is not None:
         units = units.filter(nw.col(ENTRY) <= nw.lit(end - plan.window))
     units, cut = _winsorised(units, wanted, measures, table)
@@ -327,6 +342,23 @@ def count_arms(log: Log, measures: Sequence[Measure], plan: Plan, pre: Any = Non
     )
 
 
+def _held(table: Table, unit: str | None, count: Callable[[Table], Frame]) -> pl.DataFrame:
+    """The units in memory, counted in several passes where rows are many: each holds only its share of the units."""
+    passes = math.ceil(table.rows() / ROWS_OF_PASS) if unit is not None else 1
+    if passes == 1:
+        return fetch(count(table), table)
+    native: pl.LazyFrame = nw.to_native(table.frame)
+    parts = []
+    for i in range(passes):
+        mine = native.filter(pl.col(str(unit)).hash(0) % passes == i)
+        parts.append(fetch(count(table.with_frame(nw.from_native(mine))), table))
+    return pl.concat(parts)
+
+
+ROWS_OF_PASS = 12_500_000
+"""Rows that are added up by unit at once, about."""
+
+
 def _part(cells: Mapping[str, Cells], head: str) -> dict[str, Cells]:
     return {name.removeprefix(f"{head}:"): c for name, c in cells.items() if name.startswith(f"{head}:")}
 
@@ -345,7 +377,7 @@ def _drawn(table: Table, log: Log, quantiles: Sequence[Quantile]) -> dict[str, p
     """Sorted samples of the columns of quantiles."""
     out = {}
     for m in quantiles:
-        values = sample(table, [m.column], NEAR_ROWS, SEED).lazy()
+        values = _spread(table, m.column).lazy()
         known: Any = nw.to_native(nw.from_native(values).select(log.numbers[m.column].alias("v")))
         out[m.label] = known.collect()["v"].drop_nulls().sort()
         if not out[m.label].len():
@@ -353,12 +385,21 @@ def _drawn(table: Table, log: Log, quantiles: Sequence[Quantile]) -> dict[str, p
     return out
 
 
+def _spread(table: Table, column: str) -> pl.DataFrame:
+    """Values of rows spread over the table: they only say where to look, and what is found there is counted."""
+    step = table.rows() // NEAR_ROWS
+    if table.engine != "polars" or step < 2:
+        return sample(table, [column], NEAR_ROWS, SEED)
+    native: pl.LazyFrame = nw.to_native(table.frame)
+    return native.select(column).gather_every(step).collect(engine="streaming")
+
+
 def _middle(table: Table, log: Log, end: datetime | None) -> datetime | None:
     """Midnight before or after which about half of the rows lie; None for experiments of a few days."""
     when = log.roles.time
     if when is None or log.start is None or end is None or end - log.start < timedelta(days=4):
         return None
-    median: Any = sample(table, [when], NEAR_ROWS, SEED)[when].median()
+    median: Any = _spread(table, when)[when].median()
     if median is None:
         return None
     moment: datetime = median
@@ -431,18 +472,46 @@ def _by_unit(
             made.append(nw.col(roles.time).alias(ENTRY))
         return table.frame.select(*kept, *made, nw.lit(1.0).alias(ROWS))
     made = [term_sum(t, numbers) for t in terms]
-    made += [nw.col(ARM).max().alias(LAST_ARM), nw.len().cast(nw.Float64).alias(ROWS)]
+    flags = [term_name(t) for t in terms if t[0] == "any"]
     made += [numbers[c].min().alias(f"{PRE}{c}") for c in covariates]
     made += [numbers[c].max().alias(f"al_most:{c}") for c in covariates]
-    if log.segments:
-        made += [nw.col(SEGMENT).min(), nw.col(SEGMENT).max().alias(LAST_SEGMENT)]
     if roles.time is not None:
         made.append(nw.col(roles.time).min().alias(ENTRY))
-    out = table.frame.group_by(roles.unit).agg(nw.col(ARM).min(), *made)
-    if log.segments:
-        same = nw.col(SEGMENT) == nw.col(LAST_SEGMENT)
-        out = out.with_columns(nw.when(same).then(nw.col(SEGMENT)).alias(SEGMENT))
-    return out
+    # Numbers that are all alike have n times the sum of their squares as the square of their sum: the least and the
+    # largest would say as much, but engines add up several times as fast.
+    last = len(log.segments)
+    codes = {ARM: nw.col(ARM).cast(nw.Int64)}
+    if last:
+        codes[SEGMENT] = nw.col(SEGMENT).cast(nw.Int64).fill_null(last)
+    rows = table.frame.with_columns(*(code.alias(name) for name, code in codes.items()))
+    squares = [(nw.col(name) * nw.col(name)).sum().alias(f"{name}^2") for name in codes]
+    out = rows.group_by(roles.unit).agg(*(nw.col(name).sum() for name in codes), *squares, *made, nw.len().alias(ROWS))
+    alike = {name: nw.col(f"{name}^2") * nw.col(ROWS) == nw.col(name) * nw.col(name) for name in codes}
+    out = out.with_columns(
+        *(alike[name].alias(f"{name} alike") for name in codes),
+        *((nw.col(name) // nw.col(ROWS)).alias(name) for name in codes),
+        *(_flag(c) for c in flags),
+    )
+    kept = [nw.col(c) for c in out.collect_schema().names() if not c.endswith(("^2", " alike")) and c not in codes]
+    arm = nw.when(nw.col(f"{ARM} alike")).then(nw.col(ARM)).otherwise(nw.lit(-1)).alias(ARM)
+    segment = nw.when(nw.col(f"{SEGMENT} alike") & (nw.col(SEGMENT) < last)).then(nw.col(SEGMENT)).alias(SEGMENT)
+    return out.select(*kept, arm, *([segment] if last else []))
+
+
+def _flag(column: str) -> nw.Expr:
+    return nw.when(nw.col(column) > 0).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(column)
+
+
+def _leave_out_full(wanted: dict[str, Wanted], log: Log, measures: Sequence[Measure]) -> None:
+    """A column without gaps is known in every row: its known values are the rows."""
+    full = {term_name(("known", c)): ROWS for c in log.numbers if c not in log.gaps}
+    full |= {term_name(("known", f"<below {m.q}>{m.column}")): ROWS for m in measures if _is_full(m, log)}
+    for name, w in wanted.items():
+        wanted[name] = replace(w, columns=tuple(full.get(c, c) for c in w.columns))
+
+
+def _is_full(m: Measure, log: Log) -> TypeGuard[Quantile]:
+    return isinstance(m, Quantile) and m.column not in log.gaps
 
 
 def _all_terms(numbers: Mapping[str, nw.Expr]) -> list[Term]:
@@ -550,6 +619,10 @@ def _before(
     sums = [term_sum(t, numbers).alias(f"{PRE}{t[0]} {t[1]}") for t in terms]
     frame = old.frame.group_by(roles.unit).agg(*sums)
     names = [f"{PRE}{t[0]} {t[1]}" for t in terms]
+    flags = [f"{PRE}{t[0]} {t[1]}" for t in terms if t[0] == "any"]
+    frame = frame.with_columns(
+        *(nw.when(nw.col(c) > 0).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(c) for c in flags)
+    )
     joined = units.join(frame, on=roles.unit, how="left").with_columns(*(nw.col(c).fill_null(0.0) for c in names))
     return joined, {m.label: tuple(f"{PRE}{t[0]} {t[1]}" for t in m.terms) for m in usable}
 
@@ -558,18 +631,18 @@ def _entered(units: Frame, log: Log, table: Table) -> tuple[dict[date | None, An
     """Units of each arm by the day they entered, how many are in several arms, and how many in several segments."""
     roles = log.roles
     keys = [ARM] + ([DAY] if roles.time is not None else [])
-    one = nw.col(ARM) == nw.col(LAST_ARM) if roles.unit is not None else nw.lit(True)
-    asked = [nw.len().alias("units"), (~nw.col("al_one")).cast(nw.Int64).sum().alias("both")]
+    asked = [nw.len().alias("units")]
     if log.segments:
         asked.append(nw.col(SEGMENT).is_null().cast(nw.Int64).sum().alias("several"))
-    found = fetch(units.with_columns(one.alias("al_one")).group_by(*keys).agg(*asked), table)
+    found = fetch(units.group_by(*keys).agg(*asked), table)
     out: dict[date | None, Any] = {}
     for row in found.iter_rows(named=True):
         when = _moment(row[DAY]) if roles.time is not None else None
         counts = out.setdefault(when.date() if when is not None else None, np.zeros(len(log.names), dtype=np.int64))
-        counts[int(row[ARM])] += row["units"] - row["both"]
+        if row[ARM] >= 0:
+            counts[int(row[ARM])] += row["units"]
     several = int(found["several"].sum()) if log.segments and roles.unit is not None else 0
-    return out, int(found["both"].sum()), several
+    return out, int(found.filter(pl.col(ARM) < 0)["units"].sum()), several
 
 
 def _winsorised(

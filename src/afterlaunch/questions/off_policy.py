@@ -185,6 +185,8 @@ def judge(
 
 def _withheld(f: Finding, because: Finding) -> Finding:
     """A finding that is not to be believed, as the log does not support it."""
+    from afterlaunch.checks.off_policy import SUPPORT
+
     if f.effect is None:
         return f
     return replace(
