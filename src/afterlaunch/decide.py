@@ -222,6 +222,7 @@ def decide(
     family: str = "review",
     step_down: bool = False,
     claims: int = 1,
+    alarm: float | None = None,
 ) -> list[Finding]:
     """Turn the estimates of one family into findings.
 
@@ -236,6 +237,7 @@ def decide(
             leave their part to the others.
         claims: How many things could wrongly be called good, such as arms of an experiment; each `ok` end
             stands at alpha over this number.
+        alarm: Chance of any false alarm, where it is another than `alpha`.
 
     Returns:
         One finding per estimate, in the same order.
@@ -248,11 +250,12 @@ def decide(
     words = f"{family}: {size} effect{'' if size == 1 else 's'}, {'Holm' if step_down else 'weighted Bonferroni'}"
     held = [margins.of(e.check, e.kind, e.subject) for e in estimates]
     shares = shares_of(estimates, primary)
+    spent = alpha if alarm is None else alarm
     if step_down:
-        parts = _steps(estimates, held, alpha)
+        parts = _steps(estimates, held, spent)
         shares = [(part, counts) for part, (_, counts) in zip(parts, shares, strict=True)]
     return [
-        _finding(e, margin, alpha / claims, alpha * part, words, counts)
+        _finding(e, margin, alpha / claims, spent * part, words, counts)
         for e, margin, (part, counts) in zip(estimates, held, shares, strict=True)
     ]
 

@@ -41,6 +41,7 @@ class Measure:
         unit: Its unit in words, such as "ms" or "EUR".
         winsorize: Share of units below the value at which larger per-unit sums are cut, such as 0.999, each sum at
             its own; None cuts nothing.
+        segment_times: By how many times the margin a single segment may be worse.
         covariate: Column with a value of each unit from before the experiment, to take out variance that was
             there before (CUPED); with a `pre` table: the metric's own columns in it when None.
     """
@@ -53,6 +54,7 @@ class Measure:
     unit: str = ""
     winsorize: float | None = None
     covariate: str | None = None
+    segment_times: float = 1.0
     kind: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ class Measure:
             raise InputError(f"{label} is better {self.better!r}; give up or down.")
         if self.goal not in GOALS:
             raise InputError(f"{label} has the goal {self.goal!r}; give one of {', '.join(GOALS)}.")
-        for name in ("margin", "relative"):
+        for name in ("margin", "relative", "segment_times"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value > 0 and math.isfinite(value)):
                 raise InputError(f"{label} has the {name} {value!r}; give a positive number.")
@@ -293,7 +295,7 @@ def parse_measure(text: str, *, goal: Goal = "superiority") -> Measure:
     Example:
         >>> parse_measure("quantile:ms:0.99,better=down,relative=0.05")
         Quantile(name='', better='down', goal='superiority', margin=None, relative=0.05, unit='', winsorize=None, \
-covariate=None, column='ms', q=0.99)
+covariate=None, segment_times=1.0, column='ms', q=0.99)
     """
     head, *settings = text.split(",")
     kind, colon, rest = head.partition(":")
@@ -306,7 +308,7 @@ covariate=None, column='ms', q=0.99)
                 f"The metric {text!r} has the setting {setting!r}; give NAME=VALUE with one of "
                 f"{', '.join(sorted(allowed))}."
             )
-        options[key] = _number(value, text) if key in ("margin", "relative", "winsorize") else value
+        options[key] = _number(value, text) if key in ("margin", "relative", "winsorize", "segment_times") else value
     if not colon or not rest:
         raise InputError(f"The metric {text!r} is not of the form KIND:COLUMN, such as mean:clicked.")
     if kind == "mean":

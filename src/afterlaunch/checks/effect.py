@@ -212,6 +212,8 @@ class _Base:
         direction = "both" if m.goal == "equivalence" else m.direction
         margin = m.margin if m.margin is not None else m.relative if m.relative is not None else own.margin
         unit = m.unit if own is DIFFERENCE else own.unit
+        if segment:
+            margin *= m.segment_times
         # A segment must not be harmed; that it gains is not asked of each.
         self.goal: Goal = "inside" if segment else GOALS[m.goal]
         self.kind = replace(own, direction=direction, margin=margin, unit=unit)

@@ -39,8 +39,8 @@ def tell(context: Context, progress: Progress) -> Told:
     )
     words = (
         f"To save work the bank lets the model train itself: every week {CALLS:,} calls go to {groups} groups of "
-        "clients (job, marital status, kind of phone) in proportion to what each group bought the week before. A group that is "
-        "called more buys more, and is called more. "
+        "clients (job, marital status, kind of phone) in proportion to what each group bought the week before. "
+        "A group that is called more buys more, and is called more. "
         f"One call in {1 / EXPLORED:.0f} goes to a group drawn by chance, and the chance of every call is logged.",
         f"Played for {WEEKS} weeks with the clients' own answers: each call draws a client of its group from the data. "
         "The question: are groups called because they buy, or because they were called?",

@@ -133,6 +133,7 @@ def judge(
     settings: Json,
     rows: Json,
     notes: Sequence[str],
+    alarm: float | None = None,
     progress: Progress | None = None,
 ) -> Review:
     """Decide from what was counted.
@@ -144,6 +145,7 @@ def judge(
         settings: Roles, for the record.
         rows: Rows of tables.
         notes: Sentences for the review.
+        alarm: Chance of any false alarm, where it is another than alpha.
         progress: Called with a few words on what is being done.
     """
     from afterlaunch import __version__
@@ -173,6 +175,7 @@ def judge(
         family="experiment review",
         step_down=True,
         claims=claims,
+        alarm=alarm,
     )
     broken = [f for f in checked if blocks(f.key, f.verdict, f.reason)]
     if broken:

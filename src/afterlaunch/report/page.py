@@ -121,7 +121,10 @@ def _top(review: Review) -> Markup:
 
 
 def _rows(name: str, rows: int) -> Markup:
-    words = "{} have an outcome" if name == "with_outcome" else "{} rows of " + name.replace("{", "(").replace("}", ")")
+    plain_name = name.replace("{", "(").replace("}", ")")
+    words = "{} have an outcome" if name == "with_outcome" else "{} rows of " + plain_name
+    if name.partition(" ")[0] in THINGS:
+        words = "{} " + plain_name
     return _long(words.format(f"{rows:,}"), 60)
 
 
@@ -252,6 +255,9 @@ def _row(index: int, f: Finding, prefix: str, drawn: Markup) -> Markup:
         drawn,
     )
 
+
+THINGS = {"units", "items", "windows", "days", "lists"}
+"""What a review counts besides rows."""
 
 NULLS = {
     "inside": "that the effect lies inside the margin",

@@ -1,0 +1,244 @@
+"""What the gates of a release say: from a log of both versions to a reading of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import narwhals as nw
+
+from afterlaunch.decide import InputError
+from afterlaunch.finding import Finding, Review, Verdict
+from afterlaunch.profile.compared import Run
+from afterlaunch.questions.arms import Plan as Looking
+from afterlaunch.questions.arms import count_arms, prepare, window_of
+from afterlaunch.questions.compare import compare
+from afterlaunch.questions.drift import drift
+from afterlaunch.questions.experiment import judge
+from afterlaunch.release.controller import Evidence, Reading, State
+from afterlaunch.release.plan import Gate, Plan
+from afterlaunch.roles import Roles
+from afterlaunch.stats.looks import AnyTime
+from afterlaunch.tables import Table, open_table, require_kinds, require_roles
+from afterlaunch.tables.panel import is_run
+
+BLOCK = "10m"
+"""Rows of one instance within so much time are taken as alike in latency and errors."""
+
+BY_LOG = ("quality", "latency", "errors", "assignment")
+"""Dimensions that the log of both versions tells of."""
+
+TUNED = 20_000
+"""Units for which intervals are narrowest."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found in one look at a stage.
+
+    Attributes:
+        evidence: For the controller.
+        reviews: Reviews behind it, by what they are about.
+    """
+
+    evidence: Evidence
+    reviews: Mapping[str, Review]
+
+
+def read_gates(
+    plan: Plan,
+    state: State,
+    log: Any,
+    *,
+    now: datetime,
+    roles: Roles | Mapping[str, Any],
+    instance: str | None = None,
+    panel: Any = None,
+    replicates: str | None = None,
+) -> Judged:
+    """Look at the rows of a stage, and say of every gate whether it holds.
+
+    Only rows since the stage began count, so that a change of shares cannot mix weeks of unlike users (Simpson's
+    paradox); a unit counts once its window has closed.
+
+    Args:
+        plan: The plan.
+        state: Where the release stands.
+        log: The log of both versions, with the roles version, time and unit.
+        now: The time; later rows are left out.
+        roles: What columns mean.
+        instance: Column with the machine that served the row; latency and errors are taken as alike within one
+            machine and ten minutes.
+        panel: What both versions put out for the same rows, for gates on stability.
+        replicates: Column of the panel that tells repetitions of a training apart.
+
+    Returns:
+        The evidence, with the reviews behind it.
+
+    Raises:
+        InputError: For unusable input, in one sentence.
+    """
+    known = roles if isinstance(roles, Roles) else Roles.from_mapping(roles)
+    if known.version is None or known.time is None:
+        raise InputError("A release needs the roles version and time of its log; name their columns.")
+    table = open_table(log, name="log")
+    require_roles(known, [table])
+    require_kinds(table, known)
+    table = _of_stage(table, known, state, now)
+    share = plan.stages[state.stage].share
+    readings: list[Reading] = []
+    reviews: dict[str, Review] = {}
+    units = 0
+    versions = _versions(table, known.version)
+    both = {state.champion, state.challenger} <= versions
+    if 0 < share < 1 and both:
+        quality = [g for g in plan.gates if g.dimension in ("quality", "assignment")]
+        shares = {state.challenger: share, state.champion: 1 - share}
+        found, units = _experiment(table, known, state, plan, [g for g in quality if g.metric], shares)
+        reviews["quality"] = found
+        readings += [_reading(g, found) for g in quality]
+        served = [g for g in plan.gates if g.dimension in ("latency", "errors")]
+        if served:
+            blocks, by_block = _blocked(table, known, instance)
+            found, _ = _experiment(blocks, by_block, state, plan, served, None, window=None)
+            reviews["serving"] = found
+            readings += [_reading(g, found) for g in served]
+    elif 0 < share < 1:
+        missing = sorted({state.champion, state.challenger} - versions)
+        readings += [
+            Reading(g.name, Verdict.UNDECIDED, f"the log has no row of {', '.join(missing)} in this stage")
+            for g in plan.gates
+            if g.dimension in BY_LOG
+        ]
+    for gate in plan.gates:
+        if gate.dimension == "stability" and panel is not None:
+            found = compare(
+                panel,
+                baseline=state.champion,
+                candidate=state.challenger,
+                replicates=replicates,
+                roles=known,
+                alpha=plan.alpha_stage,
+            )
+            reviews[gate.name] = found
+            readings.append(_whole(gate, found))
+        elif gate.dimension == "inputs" and both and share < 1:
+            found = _inputs(table, known, state, plan)
+            reviews[gate.name] = found
+            readings.append(_whole(gate, found))
+    return Judged(Evidence(state.stage, now, units, tuple(readings)), reviews)
+
+
+def _of_stage(table: Table, roles: Roles, state: State, now: datetime) -> Table:
+    assert roles.time is not None
+    entered, until = (_like(m, table, roles.time) for m in (state.entered, now))
+    when = nw.col(roles.time)
+    return table.with_frame(table.frame.filter((when >= nw.lit(entered)) & (when < nw.lit(until))))
+
+
+def _like(moment: datetime, table: Table, column: str) -> datetime:
+    zone = getattr(table.schema()[column], "time_zone", None)
+    if (zone is None) == (moment.tzinfo is None):
+        return moment
+    return moment.replace(tzinfo=None) if zone is None else moment.replace(tzinfo=_utc())
+
+
+def _utc() -> Any:
+    from datetime import UTC
+
+    return UTC
+
+
+def _versions(table: Table, column: str) -> set[str]:
+    from afterlaunch.tables import as_text, fetch
+
+    return {as_text(v) for v in fetch(table.frame.select(column).unique(), table)[column] if v is not None}
+
+
+def _experiment(
+    table: Table,
+    roles: Roles,
+    state: State,
+    plan: Plan,
+    gates: Sequence[Gate],
+    shares: Mapping[str, float] | None,
+    *,
+    window: str | None = "",
+) -> tuple[Review, int]:
+    """Both versions compared by the metrics of some gates."""
+    assert roles.version is not None
+    measures = [m for g in gates if (m := g.measure()) is not None]
+    ours = is_run(table, Run(state.champion), roles.version, None)
+    ours = ours | is_run(table, Run(state.challenger), roles.version, None)
+    table = table.with_frame(table.frame.filter(ours))
+    notes: list[str] = []
+    ready = prepare(table, roles, measures, state.champion, notes)
+    length: timedelta | None = window_of(plan.window) if window == "" and roles.unit is not None else None
+    looking = Looking(
+        AnyTime(TUNED, plan.alpha_stage), length, None, ((None, shares),) if shares is not None else (), None
+    )
+    counted = count_arms(ready, measures, looking)
+    review = judge(
+        counted,
+        margins={},
+        alpha=plan.alpha,
+        alarm=plan.alpha_stage,
+        settings={"roles": roles.to_dict()},
+        rows={"log": table.rows()},
+        notes=notes,
+    )
+    return review, int(counted.assigned[1].sum())
+
+
+def _blocked(table: Table, roles: Roles, instance: str | None) -> tuple[Table, Roles]:
+    """Rows grouped by machine, time and version: what slows a machine slows both versions, so it is no news."""
+    assert roles.time is not None
+    assert roles.version is not None
+    parts = [nw.col(roles.time).dt.truncate(BLOCK).cast(nw.String), nw.col(roles.version).cast(nw.String)]
+    if instance is not None:
+        if instance not in table.columns:
+            raise InputError(f"The log has no column {instance!r} for the instance; check the name.")
+        parts.append(nw.col(instance).cast(nw.String))
+    frame = table.frame.with_columns(nw.concat_str(parts, separator="|").alias("block"))
+    return table.with_frame(frame), roles.with_(unit="block")
+
+
+def _inputs(table: Table, roles: Roles, state: State, plan: Plan) -> Review:
+    """Whether both versions were asked the same sort of thing."""
+    assert roles.version is not None
+    sides = []
+    for name, version in (("reference", state.champion), ("production", state.challenger)):
+        mine = table.frame.filter(is_run(table, Run(version), roles.version, None))
+        sides.append(nw.to_native(mine))
+        del name
+    plain = roles.with_(
+        outcome=None, score=None, prediction=None, latency_ms=None, error=None, position=None, version=None
+    )
+    ignored = tuple(
+        c for c in (roles.version, roles.outcome, roles.score, roles.prediction, roles.latency_ms, roles.error) if c
+    )
+    return drift(sides[0], sides[1], roles=plain.with_(ignore=(*plain.ignore, *ignored)), alpha=plan.alpha_stage)
+
+
+def _reading(gate: Gate, review: Review) -> Reading:
+    """The worst of what was found for a gate."""
+    if gate.dimension == "assignment":
+        found = [f for f in review if f.check == "trust" and f.key in ("srm", "several_arms", "start")]
+    else:
+        found = [
+            f for f in review if f.check == "effect" and f.subject == gate.name and (gate.segments or f.segment is None)
+        ]
+    return _worst(gate, found)
+
+
+def _whole(gate: Gate, review: Review) -> Reading:
+    return _worst(gate, [f for f in review if f.primary])
+
+
+def _worst(gate: Gate, found: Sequence[Finding]) -> Reading:
+    if not found:
+        return Reading(gate.name, Verdict.UNDECIDED, "nothing was found")
+    worst = min(found, key=lambda f: (f.verdict.rank, not f.primary, -f.excess))
+    return Reading(gate.name, worst.verdict, worst.sentence if worst.verdict is not Verdict.OK else "")
