@@ -10,7 +10,7 @@ from afterlaunch.roles import Roles
 
 if TYPE_CHECKING:
     from afterlaunch.config import Config
-    from afterlaunch.explore import Explored, explore
+    from afterlaunch.exploring import Explored, explore
     from afterlaunch.measures import Custom, Mean, Quantile, Ratio, Share
     from afterlaunch.questions.clusters import clusters
     from afterlaunch.questions.compare import compare
@@ -66,9 +66,9 @@ _LAZY = {
     "StableKMeans": "afterlaunch.retrain.kmeans",
     "Config": "afterlaunch.config",
     "Custom": "afterlaunch.measures",
-    "Explored": "afterlaunch.explore",
+    "Explored": "afterlaunch.exploring",
     "experiment_summaries": "afterlaunch.questions.summaries",
-    "explore": "afterlaunch.explore",
+    "explore": "afterlaunch.exploring",
     "Mean": "afterlaunch.measures",
     "Quantile": "afterlaunch.measures",
     "Ratio": "afterlaunch.measures",

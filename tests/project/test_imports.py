@@ -18,7 +18,7 @@ ORDER = [
     {"words"},
     {"decide"},
     {"watch", "episodes"},
-    {"roles", "measures", "explore"},
+    {"roles", "measures", "exploring"},
     {"tables", "profile", "roles_guess", "config"},
     {"checks"},
     {"questions"},
@@ -67,7 +67,7 @@ LIBRARIES = {
     "rich": {"report", "cli", "demo"},
     "typer": {"cli"},
     "fastapi": {"service", "events"},
-    "sqlalchemy": {"service"},
+    "sqlalchemy": {"service", "release"},
     "duckdb": {"tables", "profile"},
     "pandas": {"tables"},
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.decide import EffectKind, Estimate
@@ -13,7 +15,7 @@ from afterlaunch.profile.exposures import Exposures
 from afterlaunch.stats.amplification import Amplification, amplification, slice_for
 from afterlaunch.stats.contrast import p_beyond
 from afterlaunch.stats.intervals import normal_quantile
-from afterlaunch.stats.lift import Moments, lift
+from afterlaunch.stats.lift import Floats, Moments, lift
 from afterlaunch.stats.looks import Once
 from afterlaunch.words import estimate as in_words
 from afterlaunch.words import quantity
@@ -63,26 +65,37 @@ def _pairs(seen: Exposures) -> list[int]:
 
 def _response(seen: Exposures) -> Estimate:
     pairs = _pairs(seen)
-    # Propensities tell of the chance in every place, a slice only of that in its own.
-    explored = seen.inverse is None and seen.explored is not None and float(seen.explored.sum()) > 0
+    explored = seen.explored is not None and float(seen.explored.sum()) > 0
     if not explored and seen.inverse is None:
         return _unknown(seen, pairs)
-    if explored:
+    # What was shown in the same window holds the same chance; only the one before does not.
+    three = [i for i in pairs if i - 1 in pairs]
+    at, count = np.array(three, dtype=np.int64), len(three)
+    present = _present(seen)[at] if three else np.zeros((0, seen.shown.shape[1]), dtype=bool)
+    found, how = None, "impressions filled by chance" if explored else "logged propensities"
+    if three and explored:
         assert seen.explored is not None
+        if _uneven(seen.explored, _known(seen)):
+            return _not_random(seen)
         model = seen.shown - seen.explored
-        at = np.array(pairs, dtype=np.int64)
-        found = amplification(seen.explored[at], seen.explored[at], model[at + 1], model[at]) if pairs else None
-        how, count = "impressions filled by chance", len(pairs)
-    else:
+        found = amplification(seen.explored[at], seen.explored[at], model[at + 1], model[at - 1], present)
+    elif three:
         assert seen.inverse is not None
-        # What was shown in the same window holds the same chance; only the one before does not.
-        three = [i for i in pairs if i - 1 in pairs]
-        at, count = np.array(three, dtype=np.int64), len(three)
-        found, how = None, "logged propensities"
-        if three:
-            weight = seen.shown[at - 1] / np.maximum(seen.shown[at - 1].sum(axis=1, keepdims=True), 1)
-            luck = weight * (seen.inverse[at] - seen.shown[at].sum(axis=1, keepdims=True))
-            found = amplification(seen.shown[at], luck, seen.shown[at + 1], seen.shown[at - 1])
+        weight = seen.shown[at - 1] / np.maximum(seen.shown[at - 1].sum(axis=1, keepdims=True), 1)
+        luck = weight * (seen.inverse[at] - seen.shown[at].sum(axis=1, keepdims=True))
+        found = amplification(seen.shown[at], luck, seen.shown[at + 1], seen.shown[at - 1], present)
+    if found is None and count >= LEAST_PAIRS:
+        return Estimate(
+            "amplification",
+            RESPONSE,
+            "",
+            None,
+            n=int(seen.shown.sum()),
+            reason="too_little_chance",
+            sentence="Too little was left to chance to see what comes back.",
+            action="Explore a larger share, or give a longer log.",
+            table=_described(seen),
+        )
     if found is None or count < LEAST_PAIRS:
         return Estimate(
             "amplification",
@@ -90,10 +103,62 @@ def _response(seen: Exposures) -> Estimate:
             "",
             None,
             reason="too_few_windows",
-            sentence=f"{count} pairs of neighbouring windows are too few to see what comes back.",
-            action=f"Give a log of at least {LEAST_PAIRS + 1 + (not explored)} whole windows, or a shorter every.",
+            sentence=f"{count} windows with one before and one after are too few to see what comes back.",
+            action=f"Give a log of at least {LEAST_PAIRS + 2} whole windows, or a shorter every.",
         )
     return _estimate(seen, found, how, count)
+
+
+def _known(seen: Exposures) -> NDArray[np.bool_]:
+    """Which items there were in each window, by when they were first and last shown, shape (windows, items)."""
+    windows = np.arange(len(seen.windows))[:, None]
+    any_shown = seen.shown > 0
+    first = np.where(any_shown.any(axis=0), any_shown.argmax(axis=0), 0)
+    last = np.where(any_shown.any(axis=0), len(seen.windows) - 1 - any_shown[::-1].argmax(axis=0), len(seen.windows))
+    out: NDArray[np.bool_] = (windows >= first[None, :]) & (windows <= last[None, :])
+    return out
+
+
+def _present(seen: Exposures) -> NDArray[np.bool_]:
+    """Items that were shown before the window and after the one that follows, or were never shown at all."""
+    known = _known(seen)
+    before = np.vstack([np.ones_like(known[:1]), known[:-1]])
+    after = np.vstack([known[2:], np.ones_like(known[:2])])[: len(known)]
+    # The last windows have nothing after them: there the item has to be shown in the window itself, or later.
+    out: NDArray[np.bool_] = before & after & known
+    return out
+
+
+def _uneven(explored: Floats, known: NDArray[np.bool_]) -> bool:
+    """Whether impressions marked as chance are not spread as chance spreads them."""
+    statistic, df = 0.0, 0
+    for counts, inside in zip(explored, known, strict=True):
+        n, total = int(inside.sum()), float(counts[inside].sum())
+        if n < 2 or total < n:
+            continue
+        expected = total / n
+        statistic += float(((counts[inside] - expected) ** 2).sum()) / expected
+        df += n - 1
+    return df > 0 and statistic > TOLERATED * df and float(chi2.sf(statistic, df)) < SURELY
+
+
+TOLERATED, SURELY = 2.0, 1e-6
+"""Times that counts may scatter as much as chance has it, and the p-value from which on that is none."""
+
+
+def _not_random(seen: Exposures) -> Estimate:
+    return Estimate(
+        "amplification",
+        RESPONSE,
+        "",
+        None,
+        n=int(seen.shown.sum()),
+        reason="not_random",
+        sentence="The impressions marked as filled by chance are not spread evenly over the items, so it was no "
+        "lottery among all of them.",
+        action="Mark only places that were filled by a draw from the whole catalogue; afterlaunch.explore does.",
+        table=_described(seen),
+    )
 
 
 def _estimate(seen: Exposures, found: Amplification, how: str, pairs: int) -> Estimate:

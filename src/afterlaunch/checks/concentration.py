@@ -66,7 +66,7 @@ LEAST = 4
 """Windows from which a trend is told."""
 
 YOUNG = 4
-"""Windows for which an item counts as new after it was first shown."""
+"""Windows for which an item counts as new after it came."""
 
 COVERED = 0.8
 """Share of exposure of which coverage tells who takes it."""
@@ -194,16 +194,14 @@ def _part(seen: Exposures, kind: EffectKind, inside: NDArray[np.bool_], valid: N
 
 
 def _new(seen: Exposures) -> _Line | None:
-    """Impressions of items that were first shown a few windows ago; the first windows know no old items."""
+    """Impressions of items that came into the catalogue a few windows ago."""
     windows = len(seen.windows)
-    if windows < YOUNG + LEAST:
+    # Without dates of birth rare items look new when they are first met, and fewer of them are as the log grows.
+    if seen.born is None or not np.isfinite(seen.born).any():
         return None
     at = np.arange(windows)[:, None]
-    first = np.where(seen.shown.any(axis=0), (seen.shown > 0).argmax(axis=0), windows)
-    if seen.born is not None:
-        first = np.where(np.isfinite(seen.born), seen.born, first)
-    inside = (at - first[None, :]) < YOUNG
-    line = _part(seen, NEW, inside & (seen.shown > 0), np.arange(windows) >= YOUNG)
+    inside = (at - np.nan_to_num(seen.born, nan=-np.inf)[None, :]) < YOUNG
+    line = _part(seen, NEW, inside & (seen.shown > 0), np.ones(windows, dtype=bool))
     return line if np.nansum(line.values) > 0 else None
 
 

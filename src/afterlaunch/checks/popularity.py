@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.decide import EffectKind, Estimate
@@ -68,7 +69,8 @@ def run(evidence: Evidence) -> list[Estimate]:
     whole = bool(np.allclose(hits, np.round(hits))) and bool((hits <= rows).all()) and bool((hits >= 0).all())
     if not whole:
         return []
-    model = (seen.shown - seen.explored).sum(axis=0)
+    by_window = seen.shown - seen.explored
+    model = by_window.sum(axis=0)
     if hits.sum() < LEAST_CHOSEN or model.sum() <= 0:
         return [
             Estimate(
@@ -84,7 +86,7 @@ def run(evidence: Evidence) -> list[Estimate]:
                 primary=False,
             )
         ]
-    found = beyond(model, rows, hits)
+    found = beyond(by_window, rows, hits, present=_known(seen))
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
@@ -109,7 +111,7 @@ def run(evidence: Evidence) -> list[Estimate]:
             p_value=lambda margin: p_beyond(ends, margin, "up"),
             primary=False,
             things="explored impressions",
-            table=_items(seen, model, rows, hits),
+            table=_items(seen, by_window, rows, hits),
         )
     ]
 
@@ -122,16 +124,19 @@ class Beyond:
     se: float
 
 
-def beyond(model: Floats, rows: Floats, hits: Floats, *, seed: int = 0) -> Beyond:
+def beyond(
+    model: Floats, rows: Floats, hits: Floats, *, present: NDArray[np.bool_] | None = None, seed: int = 0
+) -> Beyond:
     """Share of the model's impressions that goes to items beyond their share of quality.
 
     The items that are shown too much are picked on one half of the explored impressions and measured on the
     other: picked and measured on the same, chance alone would look like popularity without quality.
 
     Args:
-        model: Impressions that the model gave each item, shape (items,).
-        rows: Impressions by chance, the same shape.
+        model: Impressions that the model gave each item, shape (items,) or (windows, items).
+        rows: Impressions by chance, shape (items,).
         hits: Positive outcomes of those.
+        present: Which items were there in each window, shape (windows, items); all when None.
         seed: Of the halving.
 
     Returns:
@@ -144,7 +149,9 @@ def beyond(model: Floats, rows: Floats, hits: Floats, *, seed: int = 0) -> Beyon
         (0.4, True)
     """
     rng = np.random.default_rng(seed)
-    share = model / model.sum()
+    model = np.atleast_2d(model)
+    there = np.ones(model.shape, dtype=bool) if present is None else present
+    share = model.sum(axis=0) / model.sum()
     values, errors = [], []
     whole_rows, whole_hits = np.round(rows).astype(np.int64), np.round(hits).astype(np.int64)
     for _ in range(PLACES):
@@ -156,17 +163,36 @@ def beyond(model: Floats, rows: Floats, hits: Floats, *, seed: int = 0) -> Beyon
             held, variance = _quality(*measure)
             if quality.sum() <= 0 or held.sum() <= 0:
                 continue
-            chosen = share > quality / quality.sum()
-            total = float(held.sum())
-            part = float(held[chosen].sum()) / total
+            chosen = share > quality * _scale(model, there, quality)
+            scale = _scale(model, there, held)
+            part = float((held * scale)[chosen].sum())
             values.append(float(share[chosen].sum()) - part)
             # Delta method for a share of sums: items inside weigh 1 - part, those outside -part.
-            weight = np.where(chosen, 1 - part, -part) / total
+            weight = np.where(chosen, 1 - part, -part) * scale
             errors.append(float((weight**2 * variance).sum()))
     if not values:
         return Beyond(0.0, 1.0)
     # A half knows half as much as all explored impressions, but halves are averaged; the larger of the two is taken.
     return Beyond(float(np.mean(values)), math.sqrt(float(np.mean(errors))))
+
+
+def _scale(model: Floats, present: NDArray[np.bool_], quality: Floats) -> Floats:
+    """By what an item's quality is multiplied to be its share of quality, among the items there were in each window."""
+    whole = present @ quality
+    size = model.sum(axis=1) / model.sum()
+    out: Floats = np.where(whole > 0, size / np.maximum(whole, 1e-300), 0.0) @ present
+    return out
+
+
+def _known(seen: Exposures) -> NDArray[np.bool_]:
+    """Which items there were in each window: from the first in which one was shown to the last."""
+    shown = seen.shown > 0
+    ever = shown.any(axis=0)
+    windows = np.arange(len(shown))[:, None]
+    first = np.where(ever, shown.argmax(axis=0), 0)
+    last = np.where(ever, len(shown) - 1 - shown[::-1].argmax(axis=0), len(shown))
+    out: NDArray[np.bool_] = (windows >= first[None, :]) & (windows <= last[None, :])
+    return out
 
 
 def _quality(rows: NDArray[np.int64], hits: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -177,18 +203,22 @@ def _quality(rows: NDArray[np.int64], hits: NDArray[np.int64]) -> tuple[Floats, 
     return rate, smooth * (1 - smooth) / np.maximum(rows, 1)
 
 
-def _items(seen: Exposures, model: Floats, rows: Floats, hits: Floats) -> Json | None:
+def _items(seen: Exposures, by_window: Floats, rows: Floats, hits: Floats) -> Json | None:
     """Items whose share of exposure differs from their share of quality, after multiplicity."""
-    share = model / model.sum()
-    rate, variance = _quality(np.round(rows).astype(np.int64), np.round(hits).astype(np.int64))
-    total = float(rate.sum())
-    if total <= 0:
+    share = by_window.sum(axis=0) / by_window.sum()
+    n, k = np.round(rows).astype(np.int64), np.round(hits).astype(np.int64)
+    rate, variance = _quality(n, k)
+    if float(rate.sum()) <= 0:
         return None
-    quality, se = rate / total, np.sqrt(variance) / total
+    scale = _scale(by_window, _known(seen), rate)
+    quality, se = rate * scale, np.sqrt(variance) * scale
     gap = share - quality
-    known = np.flatnonzero(rows > 0)
-    z = np.abs(gap[known]) / np.maximum(se[known], 1e-12)
-    p = np.array([math.erfc(v / math.sqrt(2)) for v in z])
+    known = np.flatnonzero((rows > 0) & (scale > 0))
+    # The rate that an item would have if its exposure were its quality; few rows are held against it exactly.
+    expected = np.minimum(share[known] / scale[known], 1.0)
+    p = np.minimum(
+        1.0, 2 * np.minimum(binom.cdf(k[known], n[known], expected), binom.sf(k[known] - 1, n[known], expected))
+    )
     adjusted = benjamini_hochberg(p) if p.size else p
     picked = known[adjusted <= FALSE_SHARE]
     if not picked.size:

@@ -19,6 +19,7 @@ NAMES = (
     "loop",
     "compare",
     "clusters",
+    "release",
     "show",
 )
 """Files of this folder that hold a function `command`, in the order of the help."""

@@ -26,7 +26,6 @@ from afterlaunch.tables import (
     open_table,
     parse_every,
     require_kinds,
-    require_probability,
     require_roles,
     sample,
 )
@@ -150,14 +149,33 @@ def _require_columns(table: Table, roles: Roles, explored: str | None, born: str
             f"The outcome {happened!r} holds {table.schema()[happened]}; give 0 and 1, or say which value is positive "
             "with the role positive."
         )
+    asked = []
     if roles.propensity is not None:
-        require_probability(table, roles.propensity)
-        zero = (nw.col(roles.propensity) <= 0).cast(nw.Int64).sum().alias("zero")
-        if fetch(table.frame.select(zero), table)["zero"][0]:
+        if table.kinds[roles.propensity] != "numeric":
             raise InputError(
-                f"The propensity {roles.propensity!r} is 0 in some rows that were shown all the same; log the "
-                "probability with which the item was drawn."
+                f"The propensity {roles.propensity!r} holds {table.schema()[roles.propensity]}, no numbers."
             )
+        p = nw.col(roles.propensity)
+        asked += [p.min().alias("low"), p.max().alias("high"), p.is_null().cast(nw.Int64).sum().alias("gap")]
+    if explored is not None and table.kinds[explored] == "numeric":
+        e = nw.col(explored)
+        asked.append(((e != 0) & (e != 1)).cast(nw.Int64).sum().alias("neither"))
+    asked.append((~nw.col(str(roles.item)).is_null()).cast(nw.Int64).sum().alias("items"))
+    found = fetch(table.frame.select(*asked), table).row(0, named=True)
+    if not found["items"]:
+        raise InputError(f"The item {roles.item!r} is missing in every row; give what was shown.")
+    if found.get("gap"):
+        raise InputError(f"The propensity {roles.propensity!r} is missing in {found['gap']:,} rows; log it for each.")
+    if found.get("low") is not None and not (found["low"] > 0 and found["high"] <= 1):
+        wrong = found["low"] if found["low"] <= 0 else found["high"]
+        raise InputError(
+            f"The propensity {roles.propensity!r} is {wrong!r} in a row that was shown; log the probability with which "
+            "the item was drawn, above 0 and at most 1."
+        )
+    if found.get("neither"):
+        raise InputError(
+            f"The column {explored!r} is neither 0 nor 1 in {found['neither']:,} rows; give 1 for by chance."
+        )
 
 
 def _one(table: Table, column: str, positive: object = None) -> nw.Expr:
@@ -185,23 +203,28 @@ def _count(
             f"The log covers no whole window of {found.every.text}; give a longer log, or a shorter every."
         )
     rows = table.frame.filter(~nw.col(found.column).is_null() & ~nw.col(item).is_null())
-    sums = [nw.len().alias("shown")]
+    sums = [nw.len().alias("al_shown")]
     outcome = _one(table, roles.outcome, roles.positive) if roles.outcome is not None else None
     chance = _one(table, explored).fill_null(0.0) if explored is not None else None
     if outcome is not None:
-        sums.append(outcome.sum().alias("chosen"))
+        sums.append(outcome.sum().alias("al_chosen"))
     if chance is not None:
-        sums.append(chance.sum().alias("explored"))
+        sums.append(chance.sum().alias("al_explored"))
         if outcome is not None:
-            sums.append((chance * outcome).sum().alias("explored_chosen"))
+            sums.append((chance * outcome).sum().alias("al_explored_chosen"))
     if roles.propensity is not None:
-        sums.append((1 / nw.col(roles.propensity)).sum().alias("inverse"))
+        waited = nw.lit(0.0)
+        if roles.list is not None and roles.position is not None:
+            # In a list an item stands once: it had as many chances as places down to its own.
+            places = fetch(table.frame.select(nw.col(roles.position).max().alias("k")), table)["k"][0]
+            waited = nw.lit(float(places or 0)) - nw.col(roles.position).cast(nw.Float64)
+        sums.append((1 / nw.col(roles.propensity) + waited).sum().alias("al_inverse"))
         if outcome is not None:
-            sums.append((outcome / nw.col(roles.propensity)).sum().alias("inverse_chosen"))
+            sums.append((outcome / nw.col(roles.propensity)).sum().alias("al_inverse_chosen"))
     keys = [found.column, item] + ([roles.segment] if roles.segment is not None else [])
     queries = [rows.group_by(*keys).agg(*sums)]
-    more = [nw.col(roles.category).min().alias("category")] if roles.category is not None else []
-    more += [nw.col(born).min().alias("born")] if born is not None else []
+    more = [nw.col(roles.category).min().alias("al_category")] if roles.category is not None else []
+    more += [nw.col(born).min().alias("al_born")] if born is not None else []
     if more:
         queries.append(rows.group_by(item).agg(*more))
     results = fetch_all(queries, table)
@@ -225,24 +248,25 @@ def _count(
 
     def table_of(name: str, part: pl.DataFrame) -> Floats:
         out = np.zeros((len(complete), size))
-        np.add.at(
-            out, (part["al_w"].to_numpy(), part["al_i"].to_numpy()), part[name].fill_null(0).to_numpy().astype(float)
-        )
+        values = part[name].fill_null(0).to_numpy().astype(float)
+        np.add.at(out, (part["al_w"].to_numpy(), part["al_i"].to_numpy()), values)
         return out
 
-    given = {name: table_of(name, cells) for name in cells.columns if name in ARRAYS}
+    given = {name: table_of(f"al_{name}", cells) for name in ARRAYS if f"al_{name}" in cells.columns}
     segments: dict[str, Floats] = {}
     if roles.segment is not None:
-        sizes = cells.group_by(roles.segment).agg(pl.col("shown").sum()).drop_nulls().sort("shown", descending=True)
+        sizes = (
+            cells.group_by(roles.segment).agg(pl.col("al_shown").sum()).drop_nulls().sort("al_shown", descending=True)
+        )
         for value in sizes[roles.segment].head(MOST_SEGMENTS):
-            segments[as_text(value)] = table_of("shown", cells.filter(pl.col(roles.segment) == value))
+            segments[as_text(value)] = table_of("al_shown", cells.filter(pl.col(roles.segment) == value))
         if sizes.height > MOST_SEGMENTS:
             notes.append(f"The {MOST_SEGMENTS} largest segments of {roles.segment!r} were looked at on their own.")
     facts = results[1] if more else None
     numbers = None
     categories: tuple[str, ...] = ()
     if facts is not None and roles.category is not None:
-        known = dict(zip(facts[item], facts["category"], strict=True))
+        known = dict(zip(facts[item], facts["al_category"], strict=True))
         of = [None if known.get(n) is None else as_text(known[n]) for n in names]
         categories = tuple(sorted({c for c in of if c is not None}))
         index = {c: i for i, c in enumerate(categories)}
@@ -269,7 +293,7 @@ def _ages(facts: pl.DataFrame, item: str, names: pl.Series, size: int, found: Cu
     """In which window every item came, as a fraction; not a number where the log does not say."""
     first = found.windows[complete[0]]
     length = (found.windows[complete[0]].end - first.start).total_seconds()  # type: ignore[operator, union-attr]
-    known = dict(zip(facts[item], facts["born"], strict=True))
+    known = dict(zip(facts[item], facts["al_born"], strict=True))
     out = np.full(size, np.nan)
     for i, name in enumerate(names):
         when = known.get(name)

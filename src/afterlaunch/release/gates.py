@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ import narwhals as nw
 
 from afterlaunch.decide import InputError
 from afterlaunch.finding import Finding, Review, Verdict
+from afterlaunch.measures import Mean, Ratio
 from afterlaunch.profile.compared import Run
 from afterlaunch.questions.arms import Plan as Looking
 from afterlaunch.questions.arms import count_arms, prepare, window_of
@@ -84,6 +85,11 @@ def read_gates(
     if known.version is None or known.time is None:
         raise InputError("A release needs the roles version and time of its log; name their columns.")
     table = open_table(log, name="log")
+    whole = known
+    if panel is not None:
+        # Roles of the panel alone, such as the id of its rows, are not asked of the log.
+        alone = {r: None for r, c in known.pairs() if c not in table.columns and r in ("id", "score", "prediction")}
+        known = known.with_(**alone)
     require_roles(known, [table])
     require_kinds(table, known)
     table = _of_stage(table, known, state, now)
@@ -119,7 +125,7 @@ def read_gates(
                 baseline=state.champion,
                 candidate=state.challenger,
                 replicates=replicates,
-                roles=known,
+                roles=_of_panel(whole, panel),
                 alpha=plan.alpha_stage,
             )
             reviews[gate.name] = found
@@ -129,6 +135,12 @@ def read_gates(
             reviews[gate.name] = found
             readings.append(_whole(gate, found))
     return Judged(Evidence(state.stage, now, units, tuple(readings)), reviews)
+
+
+def _of_panel(roles: Roles, panel: Any) -> Roles:
+    """The roles whose columns the panel has."""
+    columns = open_table(panel, name="panel").columns
+    return roles.with_(**{r: None for r, c in roles.pairs() if c not in columns and "." not in r})
 
 
 def _of_stage(table: Table, roles: Roles, state: State, now: datetime) -> Table:
@@ -170,6 +182,9 @@ def _experiment(
     """Both versions compared by the metrics of some gates."""
     assert roles.version is not None
     measures = [m for g in gates if (m := g.measure()) is not None]
+    if shares is None:
+        # Blocks are no users: a mean is one over rows.
+        measures = [_per_row(m) if isinstance(m, Mean) else m for m in measures]
     ours = is_run(table, Run(state.champion), roles.version, None)
     ours = ours | is_run(table, Run(state.challenger), roles.version, None)
     table = table.with_frame(table.frame.filter(ours))
@@ -192,11 +207,18 @@ def _experiment(
     return review, int(counted.assigned[1].sum())
 
 
+def _per_row(m: Mean) -> Ratio:
+    shared = {f.name: getattr(m, f.name) for f in fields(m) if f.name not in ("column", "name")}
+    return Ratio(m.column, name=m.label, **shared)
+
+
 def _blocked(table: Table, roles: Roles, instance: str | None) -> tuple[Table, Roles]:
     """Rows grouped by machine, time and version: what slows a machine slows both versions, so it is no news."""
     assert roles.time is not None
     assert roles.version is not None
     parts = [nw.col(roles.time).dt.truncate(BLOCK).cast(nw.String), nw.col(roles.version).cast(nw.String)]
+    if roles.segment is not None:
+        parts.append(nw.col(roles.segment).cast(nw.String))
     if instance is not None:
         if instance not in table.columns:
             raise InputError(f"The log has no column {instance!r} for the instance; check the name.")

@@ -64,9 +64,7 @@ class Stage(_Frozen):
     @model_validator(mode="after")
     def _in_order(self) -> Stage:
         if duration(self.longest) < duration(self.least):
-            raise ValueError(
-                f"a stage lasts at least {self.least} and at most {self.longest}; the longest is the longer"
-            )
+            raise ValueError(f"a stage lasts at least {self.least} and at most {self.longest}; swap the two")
         return self
 
     @property

@@ -43,7 +43,9 @@ class Amplification:
         return found.low, found.high
 
 
-def amplification(given: Floats, drawn: Floats, later: Floats, before: Floats) -> Amplification | None:
+def amplification(
+    given: Floats, drawn: Floats, later: Floats, before: Floats, present: NDArray[np.bool_] | None = None
+) -> Amplification | None:
     """The response of exposure to exposure by chance, over pairs of weeks.
 
     Args:
@@ -54,6 +56,8 @@ def amplification(given: Floats, drawn: Floats, later: Floats, before: Floats) -
         later: Impressions that the model gave next week, shape (pairs, items).
         before: Impressions that tell how much the model would have given anyway, and do not depend on `drawn`;
             shape (pairs, items). They take out variance and set the weights.
+        present: Which items could be shown in both weeks, shape (pairs, items); all when None. An item that is not
+            there yet, or is gone, was not passed over by the lottery.
 
     Returns:
         The response; None when fewer than two items had any, or nothing was left to chance.
@@ -80,21 +84,24 @@ def amplification(given: Floats, drawn: Floats, later: Floats, before: Floats) -
     if items < 3 or not pairs:
         return None
     parts_above, parts_below = np.zeros(items), np.zeros(items)
-    drift = _drift(later, before)
-    for d, z, y, x in zip(given, drawn, later, before, strict=True):
+    there = np.ones(given.shape, dtype=bool) if present is None else present
+    drift, scale_below = _drift(later * there, before * there), 0.0
+    for d_all, z_all, y_all, x_all, inside in zip(given, drawn, later, before, there, strict=True):
+        d, z, y, x = (v[inside] for v in (d_all, z_all, y_all, x_all))
         if y.sum() <= 0 or d.sum() <= 0:
             continue
         # Weeks of unlike traffic are put on the scale of the week in which the impressions were given.
         scale = (x.sum() or d.sum()) / y.sum()
         y = y * scale
-        w = _weights(x, drift) if x.sum() > 0 else np.full(items, 1 / max(float(y.mean()), 1e-12))
+        w = _weights(x, drift) if x.sum() > 0 else np.full(x.size, 1 / max(float(y.mean()), 1e-12))
         rest = _residual(y, x, w)
         away = w * (z - np.average(z, weights=w))
-        parts_above += away * rest
-        parts_below += away * (d - np.average(d, weights=w))
+        parts_above[inside] += away * rest
+        parts_below[inside] += away * (d - np.average(d, weights=w))
+        scale_below += float((w * np.abs(z) * d).sum())
     above, below = float(parts_above.sum()), float(parts_below.sum())
     active = int((given.sum(axis=0) > 0).sum())
-    if below <= 0 or active < 2:
+    if below <= 1e-9 * scale_below or active < 2:
         return None
     value = above / below
     u = parts_above - value * parts_below
