@@ -161,7 +161,9 @@ def _file(path: str | Path | None) -> tuple[dict[str, Any], str]:
     if path is None and not file.exists():
         return {}, name
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig")), name
+        held = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        # The plan of a release stands in the same file, and is read by those who release.
+        return {key: value for key, value in held.items() if key != "release"}, name
     except FileNotFoundError as error:
         raise InputError(
             f"There is no configuration file {name}; check the path, or write one with 'afterlaunch init TABLE'."

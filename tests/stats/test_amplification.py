@@ -224,6 +224,34 @@ def test_items_that_come_and_go_do_not_hide_a_loop(response: float, life: int) -
     assert np.mean((every[:, 1] <= response) & (response <= every[:, 2])) >= at_least(0.9, repeats)
 
 
+def listed(seed: int, *, users: int = 800, items: int = 60, places: int = 8, weeks: int = 12) -> Exposures:
+    """Lists as `explore` fills them, where an item stands once; the ranking of every user is the same every week."""
+    rng = np.random.default_rng(seed)
+    rank = np.argsort(-(rng.normal(size=items) + 0.5 * rng.gumbel(size=(users, items))), axis=1)
+    user = np.arange(users)
+    shown, explored = np.zeros((2, weeks, items))
+    for week in range(weeks):
+        gone, at = np.zeros((users, items), dtype=bool), np.zeros(users, dtype=np.int64)
+        for _ in range(places):
+            while (passed := gone[user, rank[user, at]]).any():
+                at[passed] += 1
+            by_chance = rng.random(users) < 0.1
+            lottery = np.where(gone, -1.0, rng.random((users, items))).argmax(axis=1)
+            item = np.where(by_chance, lottery, rank[user, at])
+            gone[user, item] = True
+            np.add.at(shown[week], item, 1)
+            np.add.at(explored[week], item[by_chance], 1)
+    return exposures(shown, explored)
+
+
+def test_what_chance_puts_first_the_model_was_not_robbed_of() -> None:
+    """An item that chance puts above its place is not shown at it: less from the model now is no response later."""
+    repeats = 60
+    every = np.array([judged(listed(s)) for s in range(repeats)])
+    assert np.mean(every[:, 1] > 0) <= at_most(0.05, repeats)
+    assert abs(every[:, 0].mean()) < 3.3 * every[:, 0].std() / np.sqrt(repeats)
+
+
 # ------------------------------------------------------------------ how large a slice
 
 

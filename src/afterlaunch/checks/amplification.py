@@ -66,6 +66,9 @@ def _pairs(seen: Exposures) -> list[int]:
 def _response(seen: Exposures) -> Estimate:
     pairs = _pairs(seen)
     explored = seen.explored is not None and float(seen.explored.sum()) > 0
+    if explored and seen.inverse is not None and _independent(seen):
+        # Each place was a draw of its own, so propensities tell of the chance in all of them, not in the slice alone.
+        explored = False
     if not explored and seen.inverse is None:
         return _unknown(seen, pairs)
     # What was shown in the same window holds the same chance; only the one before does not.
@@ -107,6 +110,21 @@ def _response(seen: Exposures) -> Estimate:
             action=f"Give a log of at least {LEAST_PAIRS + 2} whole windows, or a shorter every.",
         )
     return _estimate(seen, found, how, count)
+
+
+def _independent(seen: Exposures) -> bool:
+    """Whether places were drawn independently of each other.
+
+    The sum of 1 / propensity counts how many items could have been drawn: all of them, where each place is a draw of
+    its own, and fewer where an item stands in a list only once.
+    """
+    assert seen.inverse is not None
+    could = float((seen.shown.sum(axis=1) * _known(seen).sum(axis=1)).sum())
+    return could > 0 and abs(float(seen.inverse.sum()) / could - 1) < NEARLY
+
+
+NEARLY = 0.1
+"""By so much may the sum of 1 / propensity be off."""
 
 
 def _known(seen: Exposures) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,8 @@ BLOCK = "10m"
 
 BY_LOG = ("quality", "latency", "errors", "assignment")
 """Dimensions that the log of both versions tells of."""
+
+COUNTED = "rows_of_release"
 
 TUNED = 20_000
 """Units for which intervals are narrowest."""
@@ -97,7 +99,7 @@ def read_gates(
     readings: list[Reading] = []
     reviews: dict[str, Review] = {}
     units = 0
-    versions = _versions(table, known.version)
+    versions = _versions(table, str(known.version))
     both = {state.champion, state.challenger} <= versions
     if 0 < share < 1 and both:
         quality = [g for g in plan.gates if g.dimension in ("quality", "assignment")]
@@ -185,6 +187,11 @@ def _experiment(
     if shares is None:
         # Blocks are no users: a mean is one over rows.
         measures = [_per_row(m) if isinstance(m, Mean) else m for m in measures]
+    if not measures:
+        # Assignment needs no metric: rows are counted, and what they come to is looked at by nobody.
+        table = table.with_frame(table.frame.with_columns(nw.lit(1).alias(COUNTED)))
+        table = replace(table, columns=(*table.columns, COUNTED), kinds={**table.kinds, COUNTED: "numeric"})
+        measures = [Mean(COUNTED)]
     ours = is_run(table, Run(state.champion), roles.version, None)
     ours = ours | is_run(table, Run(state.challenger), roles.version, None)
     table = table.with_frame(table.frame.filter(ours))
