@@ -1,9 +1,9 @@
 """Time and memory of an experiment of 50M rows and 5M units beside one group-by on the unit.
 
-Ours: `al.experiment` of a Parquet file with two arms, six metrics (means, a share, ratios, a quantile) and ten segments: the
-whole review. Theirs: Polars reads the same file, groups by the unit and adds up the same columns; nothing else. Every run
-is a process of its own with two threads, both in turn, `--repeats` times; medians are compared. The targets: ours takes
-at most 3 times as long, and less than 2 GB.
+Ours: `al.experiment` of a Parquet file with two arms, six metrics (means, a share, ratios, a quantile) and ten
+segments: the whole review. Theirs: Polars reads the same file, groups by the unit and adds up the same columns;
+nothing else. Every run is a process of its own with two threads, both in turn, `--repeats` times; medians are
+compared. The targets: ours takes at most 3 times as long, and less than 2 GB.
 
     python benchmarks/experiment.py [--rows N] [--units U] [--repeats R] [--folder FOLDER]
 """

@@ -1,8 +1,9 @@
 """Time and memory of a loop review of 50M impressions of 100,000 items in 52 weeks beside one group-by.
 
-Ours: `al.loop` of a Parquet file with times, items, users, clicks and propensities: the whole review. Theirs: Polars reads the
-same file, groups by week and item, and adds up impressions and clicks; nothing else. Every run is a process of its own with
-two threads, both in turn, `--repeats` times; medians are compared. The target: ours takes at most 3 times as long.
+Ours: `al.loop` of a Parquet file with times, items, users, clicks and propensities: the whole review. Theirs:
+Polars reads the same file, groups by week and item, and adds up impressions and clicks; nothing else. Every run is
+a process of its own with two threads, both in turn, `--repeats` times; medians are compared. The target: ours takes
+at most 3 times as long.
 
     python benchmarks/loop.py [--rows N] [--items M] [--repeats R] [--folder FOLDER]
 """

@@ -178,7 +178,9 @@ class Lift:
 
         Source:
             Kohavi, Deng, Longbotham & Xu (2014), KDD, rule 7: 355 times the squared skewness keep each tail of a 95 %
-            interval between 2 and 3 %. A difference of equal arms has none; of unequal ones that of the smaller.
+            interval between 2 and 3 %. A difference of equal arms has none; of unequal ones that of the smaller. The
+            larger of two estimates is taken, from each arm alone and from both together: a small arm that has missed
+            its rare large values looks harmless just when its mean is wrong.
         """
         parts = [(s.skewness * s.variance**1.5 / s.units**2) for s in (self.control, self.treatment)]
         if self.se == 0:
