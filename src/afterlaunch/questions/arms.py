@@ -620,9 +620,8 @@ def _before(
     frame = old.frame.group_by(roles.unit).agg(*sums)
     names = [f"{PRE}{t[0]} {t[1]}" for t in terms]
     flags = [f"{PRE}{t[0]} {t[1]}" for t in terms if t[0] == "any"]
-    frame = frame.with_columns(
-        *(nw.when(nw.col(c) > 0).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(c) for c in flags)
-    )
+    if flags:
+        frame = frame.with_columns(*(_flag(c) for c in flags))
     joined = units.join(frame, on=roles.unit, how="left").with_columns(*(nw.col(c).fill_null(0.0) for c in names))
     return joined, {m.label: tuple(f"{PRE}{t[0]} {t[1]}" for t in m.terms) for m in usable}
 
@@ -669,7 +668,7 @@ def _winsorised(
             columns[place] = name
             wanted[m.label] = replace(wanted[m.label], columns=tuple(columns))
             cut.setdefault(m.label, cap)
-    return units.with_columns(*made), cut
+    return units.with_columns(*made) if made else units, cut
 
 
 def _around(units: Frame, wanted: Mapping[str, Wanted], table: Table) -> dict[str, float]:

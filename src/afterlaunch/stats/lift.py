@@ -182,11 +182,22 @@ class Lift:
             larger of two estimates is taken, from each arm alone and from both together: a small arm that has missed
             its rare large values looks harmless just when its mean is wrong.
         """
-        parts = [(s.skewness * s.variance**1.5 / s.units**2) for s in (self.control, self.treatment)]
         if self.se == 0:
             return 0.0
-        skewness = abs(parts[1] - parts[0]) / self.se**3
-        return 355 * float(skewness) ** 2 * min(self.control.units, self.treatment.units)
+        sides = (self.control, self.treatment)
+        thirds = [float(s.skewness * s.variance**1.5) for s in sides]
+        variances = [s.variance for s in sides]
+        weights = [s.units / self.units for s in sides]
+        third = sum(w * x for w, x in zip(weights, thirds, strict=True))
+        variance = sum(w * x for w, x in zip(weights, variances, strict=True))
+        most = max(_skewness(thirds, variances, sides), _skewness([third] * 2, [variance] * 2, sides))
+        return 355 * most**2 * min(self.control.units, self.treatment.units)
+
+
+def _skewness(thirds: list[float], variances: list[float], sides: tuple[Side, Side]) -> float:
+    """Of the difference of two means, from moments of what one unit contributes."""
+    (a, b), (n, m) = thirds, (s.units for s in sides)
+    return float(abs(b / m**2 - a / n**2) / (variances[0] / n + variances[1] / m) ** 1.5)
 
 
 def lift(
