@@ -123,6 +123,38 @@ def test_a_panel_tells_of_stability() -> None:
     assert [(r.gate, r.verdict) for r in found.readings] == [("churn", Verdict.ALARM)]
 
 
+@pytest.mark.parametrize(("pull", "verdict"), [(0.0, Verdict.OK), (2.0, Verdict.ALARM)])
+def test_a_version_that_shows_fewer_items_is_seen(pull: float, verdict: Verdict) -> None:
+    plan = PLAN.model_copy(update={"gates": (Gate(name="spread", dimension="concentration"),)})
+    frame = log()
+    rng = np.random.default_rng(1)
+    even, pulled = np.arange(1, 101.0), np.arange(1, 101.0) ** (1 + pull)
+    new = frame["version"].to_numpy() == "W47"
+    shown, pulled_to = (rng.choice(100, frame.height, p=p / p.sum()) for p in (even, pulled))
+    item = np.where(new, pulled_to, shown)
+    found = read_gates(plan, STATE, frame.with_columns(item=item), now=NOW, roles={**ROLES, "item": "item"}).evidence
+    assert [(r.gate, r.verdict) for r in found.readings] == [("spread", verdict)]
+    with pytest.raises(InputError, match="needs the roles item and unit"):
+        read_gates(plan, STATE, frame, now=NOW, roles=ROLES)
+
+
+def test_the_creep_is_held_against_the_frozen_version() -> None:
+    gates = (
+        Gate(name="clicks", metric="ratio:clicked", relative=0.1, segments=False),
+        Gate(name="since spring", metric="ratio:clicked", relative=0.1, segments=False, against="frozen"),
+    )
+    plan = Plan.model_validate({**PLAN.model_dump(), "gates": gates, "frozen": "W20"})
+    rng = np.random.default_rng(2)
+    frame = log(worse=0.99)
+    spring = log().with_columns(
+        user=pl.col("user") + 1_000_000, version=pl.lit("W20"), clicked=pl.Series(rng.binomial(1, 0.37, log().height))
+    )
+    found = read_gates(plan, STATE, pl.concat([frame, spring]), now=NOW, roles=ROLES).evidence
+    assert {r.gate: r.verdict for r in found.readings} == {"clicks": Verdict.OK, "since spring": Verdict.ALARM}
+    with pytest.raises(InputError, match="name that version with frozen"):
+        Plan.load({"model": "m", "gates": [{"name": "a", "metric": "mean:x", "against": "frozen"}]})
+
+
 def test_a_plan_is_held_against_traffic() -> None:
     traffic = log().drop("version")
     found = plan_power(PLAN, traffic, roles={k: v for k, v in ROLES.items() if k != "version"})

@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import narwhals as nw
+import numpy as np
 
 from afterlaunch.decide import InputError
 from afterlaunch.finding import Finding, Review, Verdict
 from afterlaunch.measures import Mean, Ratio
+from afterlaunch.profile.buckets import BUCKETS, with_bucket
 from afterlaunch.profile.compared import Run
 from afterlaunch.questions.arms import Plan as Looking
 from afterlaunch.questions.arms import count_arms, prepare, window_of
@@ -21,8 +23,9 @@ from afterlaunch.questions.experiment import judge
 from afterlaunch.release.controller import Evidence, Reading, State
 from afterlaunch.release.plan import Gate, Plan
 from afterlaunch.roles import Roles
+from afterlaunch.stats.concentration import series
 from afterlaunch.stats.looks import AnyTime
-from afterlaunch.tables import Table, open_table, require_kinds, require_roles
+from afterlaunch.tables import Table, fetch, free_name, open_table, require_kinds, require_roles
 from afterlaunch.tables.panel import is_run
 
 BLOCK = "10m"
@@ -102,11 +105,17 @@ def read_gates(
     versions = _versions(table, str(known.version))
     both = {state.champion, state.challenger} <= versions
     if 0 < share < 1 and both:
-        quality = [g for g in plan.gates if g.dimension in ("quality", "assignment")]
+        quality = [g for g in plan.gates if g.dimension in ("quality", "assignment") and g.against == "champion"]
         shares = {state.challenger: share, state.champion: 1 - share}
         found, units = _experiment(table, known, state, plan, [g for g in quality if g.metric], shares)
         reviews["quality"] = found
         readings += [_reading(g, found) for g in quality]
+        kept = [g for g in plan.gates if g.dimension == "quality" and g.against == "frozen"]
+        if kept and plan.frozen in versions:
+            holdout = replace(state, champion=plan.frozen)
+            found, _ = _experiment(table, known, holdout, plan, [g for g in kept if g.metric], None, per_row=False)
+            reviews["holdout"] = found
+            readings += [_reading(g, found) for g in kept]
         served = [g for g in plan.gates if g.dimension in ("latency", "errors")]
         if served:
             blocks, by_block = _blocked(table, known, instance)
@@ -132,6 +141,8 @@ def read_gates(
             )
             reviews[gate.name] = found
             readings.append(_whole(gate, found))
+        elif gate.dimension == "concentration" and both and 0 < share < 1:
+            readings.append(_concentration(gate, table, known, state, plan))
         elif gate.dimension == "inputs" and both and share < 1:
             found = _inputs(table, known, state, plan)
             reviews[gate.name] = found
@@ -180,11 +191,12 @@ def _experiment(
     shares: Mapping[str, float] | None,
     *,
     window: str | None = "",
+    per_row: bool = True,
 ) -> tuple[Review, int]:
     """Both versions compared by the metrics of some gates."""
     assert roles.version is not None
     measures = [m for g in gates if (m := g.measure()) is not None]
-    if shares is None:
+    if shares is None and per_row:
         # Blocks are no users: a mean is one over rows.
         measures = [_per_row(m) if isinstance(m, Mean) else m for m in measures]
     if not measures:
@@ -249,6 +261,49 @@ def _inputs(table: Table, roles: Roles, state: State, plan: Plan) -> Review:
         c for c in (roles.version, roles.outcome, roles.score, roles.prediction, roles.latency_ms, roles.error) if c
     )
     return drift(sides[0], sides[1], roles=plain.with_(ignore=(*plain.ignore, *ignored)), alpha=plan.alpha_stage)
+
+
+def _concentration(gate: Gate, table: Table, roles: Roles, state: State, plan: Plan) -> Reading:
+    """Whether the challenger shows fewer items than the champion does, by the Gini index of what each shows.
+
+    Units fall into buckets, and the index of each version has the standard error of the jackknife over them.
+    """
+    if roles.item is None or roles.unit is None or roles.version is None:
+        raise InputError("A gate on concentration needs the roles item and unit; name their columns.")
+    name = free_name(table.columns, "afterlaunch_bucket")
+    integer = table.schema()[roles.unit].is_integer()
+    bucketed = with_bucket(table.frame, roles.unit, name=name, integer=integer)
+    new = is_run(table, Run(state.challenger), roles.version, None)
+    old = is_run(table, Run(state.champion), roles.version, None)
+    which = nw.when(new).then(nw.lit(1)).otherwise(nw.lit(0)).alias("al_new")
+    rows = bucketed.filter((new | old) & ~nw.col(roles.item).is_null()).with_columns(which)
+    counts = fetch(rows.group_by("al_new", name, roles.item).agg(nw.len().alias("al_n")), table)
+    items = counts[roles.item].unique().sort()
+    places = {item: i for i, item in enumerate(items)}
+    array = np.zeros((2, BUCKETS, items.len()))
+    for version, bucket, item, n in counts.select("al_new", name, roles.item, "al_n").iter_rows():
+        array[version, bucket, places[item]] += n
+    if array.sum(axis=(1, 2)).min() < LEAST_SHOWN:
+        return Reading(gate.name, Verdict.UNDECIDED, "too few items were shown to say how concentrated they are")
+    found = series(array)
+    measures = [found.at("gini", i) for i in (0, 1)]
+    value, se = measures[1].value - measures[0].value, float(np.hypot(measures[0].se, measures[1].se))
+    if not (np.isfinite(value) and np.isfinite(se) and se > 0):
+        return Reading(gate.name, Verdict.UNDECIDED, "too few units to say how concentrated exposure is")
+    margin = gate.margin if gate.margin is not None else GINI
+    looks, units = AnyTime(TUNED, plan.alpha_stage), float(array.sum())
+    low = value - se * looks.multiplier(plan.alpha_stage / max(1, len(plan.gates)), units, np.inf)
+    high = value + se * looks.multiplier(plan.alpha, units, np.inf)
+    said = f"the Gini index of what is shown changes by {value:+.3f} [{low:+.3f}, {high:+.3f}], margin {margin:g}"
+    verdict = Verdict.ALARM if low > margin else Verdict.OK if high <= margin else Verdict.UNDECIDED
+    return Reading(gate.name, verdict, said if verdict is not Verdict.OK else "")
+
+
+GINI = 0.05
+"""Rise of the Gini index that a gate on concentration allows by default."""
+
+LEAST_SHOWN = 500
+"""Impressions of each version from which concentration is told."""
 
 
 def _reading(gate: Gate, review: Review) -> Reading:

@@ -87,6 +87,8 @@ class Gate(_Frozen):
         segments: Whether every segment must hold too.
         required_from: Share of traffic from which the gate has to be `ok` to go on. At smaller shares, where there is
             not enough to tell, it may only stop the release.
+        against: What the challenger is held against: the "champion", or the "frozen" version that the holdout has. A
+            gate against the frozen version stops the creep of many releases that are each just inside their margins.
         estimate_up_to: While outcomes are late, an estimate may let the release go on up to this share. It never
             completes a release.
     """
@@ -98,6 +100,7 @@ class Gate(_Frozen):
     margin: float | None = Field(default=None, gt=0)
     segments: bool = True
     required_from: float = Field(default=0.25, ge=0, le=1)
+    against: Literal["champion", "frozen"] = "champion"
     estimate_up_to: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("metric")
@@ -143,6 +146,7 @@ class Plan(_Frozen):
         alpha: Chance that a release that is as good as the champion is rolled back at all, over gates, segments, stages
             and looks; and of each gate to be called `ok` wrongly.
         holdout: Share of units that stay on the frozen version, for a quarter or so.
+        frozen: The version that the holdout has, kept for a stated term; "" for none.
         window: How long each unit is observed before it counts, such as "1d".
         stale: Evidence that is older holds the release.
 
@@ -157,6 +161,7 @@ class Plan(_Frozen):
     gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     holdout: float = Field(default=0.05, ge=0, lt=1)
+    frozen: str = ""
     window: str = "1d"
     stale: str = "2d"
 
@@ -175,6 +180,9 @@ class Plan(_Frozen):
         twice = next((n for n in names if names.count(n) > 1), None)
         if twice is not None:
             raise ValueError(f"two gates are called {twice!r}; give one another name")
+        alone = next((g.name for g in self.gates if g.against == "frozen"), None)
+        if alone is not None and not self.frozen:
+            raise ValueError(f"the gate {alone!r} is against the frozen version; name that version with frozen")
         late = [g.name for g in self.gates if g.required_from > self.stages[-2].share]
         if late:
             raise ValueError(
