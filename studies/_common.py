@@ -165,6 +165,8 @@ def fingerprint(study: str) -> str:
     source = Path(afterlaunch.__file__).parent
     files = [source / name for name in ("decide.py", "watch.py", "episodes.py")]
     files += [*sorted((source / "checks").glob("*.py")), *sorted((source / "stats").glob("*.py"))]
+    files += [*sorted((source / "questions").glob("*.py")), *sorted((source / "release").glob("*.py"))]
+    files += [REPOSITORY / "studies" / "recommenders.py"]
     files += [*sorted((source / "profile").glob("*.py")), REPOSITORY / "studies" / f"{study}.py", Path(__file__)]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
 

@@ -123,7 +123,7 @@ def _independent(seen: Exposures) -> bool:
     return could > 0 and abs(float(seen.inverse.sum()) / could - 1) < NEARLY
 
 
-NEARLY = 0.1
+NEARLY = 0.05
 """By so much may the sum of 1 / propensity be off."""
 
 
@@ -210,23 +210,20 @@ def _estimate(seen: Exposures, found: Amplification, how: str, pairs: int) -> Es
 
 
 def _unknown(seen: Exposures, pairs: list[int]) -> Estimate:
-    at = np.array(pairs, dtype=np.int64)
+    three = [i for i in pairs if i - 1 in pairs]
+    at = np.array(three, dtype=np.int64)
     sentence = "Nothing was shown by chance, so nobody knows whether items are shown because they were shown."
     action = "Fill a small share of places by chance and record it; afterlaunch.explore does both."
     sigmas = normal_quantile(0.05) + normal_quantile(0.2)
     need = None
-    if len(pairs) >= LEAST_PAIRS:
+    if len(three) >= LEAST_PAIRS:
         week = float(seen.shown.sum()) / len(seen.windows)
-        need = slice_for(seen.shown[at + 1], seen.shown[at], week, response=RESPONSE.margin, sigmas=sigmas)
+        need = slice_for(seen.shown[at + 1], seen.shown[at - 1], week, response=RESPONSE.margin, sigmas=sigmas)
     if need is not None:
         share = quantity(float(f"{max(need, 1e-4):.2g}"), "share")
-        sentence += (
-            f" A slice of {share} over {len(pairs)} {seen.every}s would tell a response of {RESPONSE.margin} from none."
-        )
-    elif len(pairs) >= LEAST_PAIRS:
-        sentence += (
-            f" Even half of all impressions over {len(pairs)} {seen.every}s would not tell; it takes more of them."
-        )
+        sentence += f" A slice of {share} over {len(seen.windows)} {seen.every}s would tell a response of {RESPONSE.margin} from none."
+    elif len(three) >= LEAST_PAIRS:
+        sentence += f" Even half of all impressions over {len(seen.windows)} {seen.every}s would not tell; it takes a longer log."
     return Estimate(
         "amplification",
         RESPONSE,

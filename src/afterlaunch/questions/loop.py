@@ -212,7 +212,8 @@ def _count(
         sums.append(chance.sum().alias("al_explored"))
         if outcome is not None:
             sums.append((chance * outcome).sum().alias("al_explored_chosen"))
-    if roles.propensity is not None:
+    # In a list, places are no draws of their own, and a slice is the simpler lottery.
+    if roles.propensity is not None and (explored is None or roles.position is None):
         waited = nw.lit(0.0)
         if roles.list is not None and roles.position is not None:
             # In a list an item stands once: it had as many chances as places down to its own.
@@ -274,7 +275,7 @@ def _count(
         numbers[: names.len()] = [-1 if c is None else index[c] for c in of]
     return Exposures(
         windows=tuple(found.windows[i] for i in complete),
-        every=NAMES.get(found.every.text, f"window of {found.every.text}"),
+        every=NAMES.get(found.every.text, f"{found.every.text} window"),
         items=tuple(as_text(n) for n in names),
         category=numbers,
         categories=categories,

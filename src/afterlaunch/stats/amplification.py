@@ -97,7 +97,7 @@ def amplification(
         rest = _residual(y, x, w)
         away = w * (z - np.average(z, weights=w))
         parts_above[inside] += away * rest
-        parts_below[inside] += away * (d - np.average(d, weights=w))
+        parts_below[inside] += away * _residual(d, x, w)
         scale_below += float((w * np.abs(z) * d).sum())
     above, below = float(parts_above.sum()), float(parts_below.sum())
     active = int((given.sum(axis=0) > 0).sum())
