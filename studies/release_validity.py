@@ -102,6 +102,7 @@ class World:
         slow: Relative rise of the 99th percentile.
         off: Points by which the challenger's share falls short of the plan.
         held: Share of all units that are held out and logged with the champion's version.
+        late: Days by which the router follows the plan late.
         traffic: Units a day.
     """
 
@@ -110,6 +111,7 @@ class World:
     slow: float = 0.0
     off: float = 0.0
     held: float = 0.0
+    late: float = 0.0
     traffic: float = TRAFFIC
 
 
@@ -131,6 +133,8 @@ HARMS = list(WORLDS)[1:]
 WORLDS["all at 0.9x"] = inside(0.9)
 WORLDS["all at 1x"] = inside(1.0)
 WORLDS["no effect, holdout logs the champion"] = World(held=PLAN.holdout)
+WORLDS["no effect, router an hour late"] = World(late=1 / 24)
+WORLDS["the same, 400,000 units a day"] = World(late=1 / 24, traffic=10 * TRAFFIC)
 
 
 # ------------------------------------------------------------------ draws
@@ -161,7 +165,10 @@ def draw(rng: np.random.Generator, world: World, stage: Stage, repeats: int, bas
     """The longest time of a stage; `base` is the champion's rate of clicks, one for all or one for each repeat."""
     days = round(duration(stage.longest) / DAY)
     share = stage.share * (1 - world.held) - world.off
-    inflow = world.traffic * np.array([1 - share, share])[:, None] * SEGMENTS
+    before = max(s.share for s in PLAN.stages if s.share < stage.share)
+    shares = np.full(days, share)
+    shares[0] += world.late * (before - share)
+    inflow = world.traffic * np.stack([1 - shares, shares], axis=-1)[..., None] * SEGMENTS
     units = rng.poisson(inflow, (repeats, days, 2, 4))
     left = np.stack([np.ones(4), 1 - np.array(world.clicks)])
     hits = rng.binomial(units, np.broadcast_to(base, repeats)[:, None, None, None] * left)
@@ -678,7 +685,7 @@ def main() -> int:
                 f"{sum(r['days'] for r in parts) / ends.sum():.0f}",
                 per_cent(float(np.median(rates))),
                 middle(unsure[unsure < RELEASES] + 1),
-                f"{middle(alarmed[caught] + 1)} ({middle(alarmed[caught] + 1) and _ninth(alarmed[caught] + 1)})",
+                f"{middle(alarmed[caught] + 1)} ({_ninth(alarmed[caught] + 1)})",
                 middle(100 * lost[caught], 1),
             ]
         )

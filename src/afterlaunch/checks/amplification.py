@@ -221,9 +221,11 @@ def _unknown(seen: Exposures, pairs: list[int]) -> Estimate:
         need = slice_for(seen.shown[at + 1], seen.shown[at - 1], week, response=RESPONSE.margin, sigmas=sigmas)
     if need is not None:
         share = quantity(float(f"{max(need, 1e-4):.2g}"), "share")
-        sentence += f" A slice of {share} over {len(seen.windows)} {seen.every}s would tell a response of {RESPONSE.margin} from none."
+        weeks = f"{len(seen.windows)} {seen.every}s"
+        sentence += f" A slice of {share} over {weeks} would tell a response of {RESPONSE.margin} from none."
     elif len(three) >= LEAST_PAIRS:
-        sentence += f" Even half of all impressions over {len(seen.windows)} {seen.every}s would not tell; it takes a longer log."
+        sentence += f" Even half of all impressions over {len(seen.windows)} {seen.every}s would not tell; "
+        sentence += "it takes a longer log."
     return Estimate(
         "amplification",
         RESPONSE,
