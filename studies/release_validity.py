@@ -24,7 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,11 @@ from afterlaunch.release.plan import Gate, Plan, Stage, duration, predicted
 from afterlaunch.stats import assignment
 from afterlaunch.stats.intervals import rows_for
 from afterlaunch.stats.lift import Lift, Side
-from afterlaunch.stats.looks import AnyTime
+from afterlaunch.stats.looks import AnyTime, Looks, Once
 
 TRAFFIC, SEGMENTS = 40_000, np.array([0.05, 0.15, 0.30, 0.50])
 CLICKS, ERRORS, SLOW_SD = 0.10, 0.01, 1.9
-"""Rates, and what one unit adds to the relative standard error of the 99th percentile: that of a lognormal, sigma .5."""
+"""Rates, and what a unit adds to the relative standard error of the 99th percentile: that of a lognormal, sigma .5."""
 RELATIVE_MARGIN, TIMES, ERROR_MARGIN, SLOW_MARGIN, SPLIT_MARGIN = 0.05, 3.0, 0.003, 0.05, 0.01
 PLAN = Plan(
     model="ranker",
@@ -84,7 +84,7 @@ PLAN = Plan(
     ),
 )
 JUDGED = [i for i, s in enumerate(PLAN.stages) if 0 < s.share < 1]
-DAY, MONDAY = timedelta(days=1), datetime(2026, 11, 30)
+DAY, MONDAY = timedelta(days=1), datetime(2026, 11, 30, tzinfo=UTC)
 OK, UNDECIDED, ALARM = 0, 1, 2
 VERDICTS = (Verdict.OK, Verdict.UNDECIDED, Verdict.ALARM)
 ENDS = ("completed", "rolled_back", "needs_person")
@@ -175,8 +175,8 @@ def draw(rng: np.random.Generator, world: World, stage: Stage, repeats: int, bas
     both = units.sum(axis=-1)
     errors = rng.binomial(both, ERRORS + np.array([0.0, world.errors]))
     noise = SLOW_SD * np.sqrt(both) * rng.standard_normal(both.shape)
-    parts = (x.cumsum(axis=1) for x in (units, hits, errors, noise))
-    return Drawn(*parts, stage.share, world.slow)
+    units, hits, errors, noise = (x.cumsum(axis=1) for x in (units, hits, errors, noise))
+    return Drawn(units, hits, errors, noise, stage.share, world.slow)
 
 
 # ------------------------------------------------------------------ the package's arithmetic on arrays
@@ -332,7 +332,7 @@ def _decided(d: Drawn, r: int, k: int) -> list[int]:
             p = h / n
             skewness = (1 - 2 * p) * p * (1 - p) / (p * (1 - p) * n / (n - 1)) ** 1.5
             pair.append(Side(p, p * (1 - p) * n / (n - 1), n, skewness))
-        found = Lift(*pair)
+        found = Lift(pair[0], pair[1])
         if found.rows_for_normal * NORMAL > min(units):
             return nothing
         ends = found.relative_interval if relative else found.interval
@@ -467,7 +467,7 @@ def _pooled(units: Ints, hits: Ints) -> Floats:
 # ------------------------------------------------------------------ what the plan foretells
 
 
-def foretold(tuned: bool) -> list[float | None]:
+def foretold(tuned: bool) -> list[float]:
     """Days that each stage needs to be decided with 80 % power, by the logic of `checks.detectable`.
 
     Args:
@@ -480,7 +480,7 @@ def foretold(tuned: bool) -> list[float | None]:
         "errors": [(math.sqrt(ERRORS * (1 - ERRORS)), ERROR_MARGIN, 1.0, 0.0)],
         "slow": [(SLOW_SD, SLOW_MARGIN, 1.0, 0.0)],
     }
-    days: list[float | None] = []
+    days: list[float] = []
     for stage in PLAN.stages:
         most = 0.0
         for gate in PLAN.gates:
@@ -494,8 +494,6 @@ def foretold(tuned: bool) -> list[float | None]:
 
 
 def _units(wide: float, margin: float, share: float, tuned: bool) -> float:
-    from afterlaunch.stats.looks import Looks, Once
-
     design = Design(share=share, power=POWER, alpha=PLAN.alpha)
 
     def need(looks: Looks) -> int:
@@ -550,8 +548,8 @@ def do_creep(rng: np.random.Generator, task: Task) -> dict[str, Any]:
         old, old_hits = kept.cumsum(axis=1), rng.binomial(kept, CLICKS).cumsum(axis=1)
         new = rng.poisson(task["traffic"] * (1 - PLAN.holdout) / 2, kept.shape)
         new_hits = rng.binomial(new, (base * (1 - loss))[:, None]).cumsum(axis=1)
-        pair = np.stack([old, new.cumsum(axis=1)], axis=-1), np.stack([old_hits, new_hits], axis=-1)
-        frozen = bernoulli(*(lagged(x) for x in pair), CLICKS, RELATIVE_MARGIN, relative=True)
+        both, clicked = np.stack([old, new.cumsum(axis=1)], axis=-1), np.stack([old_hits, new_hits], axis=-1)
+        frozen = bernoulli(lagged(both), lagged(clicked), CLICKS, RELATIVE_MARGIN, relative=True)
         beyond = level(frozen) <= PLAN.alpha / RELEASES
         fine = frozen.said & (frozen.z <= -multiplier(PLAN.alpha, frozen.units))
         for c in range(chains):
@@ -621,8 +619,8 @@ def main() -> int:
     by_plan, by_gates = predicted(PLAN, plain), predicted(PLAN, ours)
     text = [
         f"{repeats} releases of each kind, {TRAFFIC:,} new units a day. Foretold: "
-        f"{by_gates:g} days with the looks of the gates ({', '.join(f'{d:g}' for d in ours[1:4] if d is not None)} at 5, "
-        f"25 and 50 %), {by_plan:g} with those of `plan_power`, both with segments."
+        f"{by_gates:g} days with the looks of the gates ({', '.join(f'{ours[i]:g}' for i in JUDGED)} in the stages), "
+        f"{by_plan:g} with those of `plan_power`, both with segments."
     ]
     rows = []
     for w in WORLDS:
@@ -654,8 +652,8 @@ def main() -> int:
     quantiles = ", ".join(f"{v:g}" for v in np.quantile(x[1][x[0] == 0], [0.1, 0.5, 0.8, 0.9]))
     shared = joined(found, RULES[0], world="all at 1x", shared=True)
     text.append(
-        f"No effect: {per_cent(timely[0])} % completed by day {by_gates:g}, {per_cent(timely[1])} % by day {by_plan:g}; "
-        f"days at 10, 50, 80 and 90 %: {quantiles}. All at 1x with one family for all gates: "
+        f"No effect: {per_cent(timely[0])} % completed by day {by_gates:g}, {per_cent(timely[1])} % by {by_plan:g}. "
+        f"Days at 10, 50, 80 and 90 %: {quantiles}. All at 1x with one family for all gates: "
         f"{per_cent(share_of(shared, 'rolled_back'))} % rolled back."
     )
 

@@ -146,7 +146,9 @@ def _look(
             asked.append(nw.col(column).is_null().cast(nw.Int64).sum().alias(f"no_{role}"))
     for i, c in enumerate(columns):
         asked.append(numbers[c].is_null().cast(nw.Int64).sum().alias(f"gap{i}"))
-        asked.append((numbers[c].abs() == math.inf).cast(nw.Int64).sum().alias(f"inf{i}"))
+        floats = table.kinds[c] == "numeric" and table.schema()[c].is_float()
+        infinite = (numbers[c].abs() == math.inf).cast(nw.Int64).sum() if floats else nw.lit(0).sum()
+        asked.append(infinite.alias(f"inf{i}"))
     if roles.time is not None:
         asked += [nw.col(roles.time).min().alias("first"), nw.col(roles.time).max().alias("last")]
     keys = [c for c in (version, roles.segment) if c is not None]
@@ -355,7 +357,7 @@ def _held(table: Table, unit: str | None, count: Callable[[Table], Frame]) -> pl
     return pl.concat(parts)
 
 
-ROWS_OF_PASS = 12_500_000
+ROWS_OF_PASS = 10_000_000
 """Rows that are added up by unit at once, about."""
 
 
