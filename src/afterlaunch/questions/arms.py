@@ -105,7 +105,7 @@ def prepare(table: Table, roles: Roles, measures: Sequence[Measure], control: st
         raise InputError(f"The time {roles.time!r} holds {table.schema()[roles.time]}; give dates or times.")
     found = _look(table, roles, version, columns, numbers)
     for i, c in enumerate(columns):
-        if infinite := int(found[f"inf{i}"].sum()):
+        if f"inf{i}" in found.columns and (infinite := int(found[f"inf{i}"].sum())):
             raise InputError(f"The metric column {c!r} holds infinite values in {infinite:,} rows; leave them missing.")
     start = end = None
     if roles.time is not None:
@@ -146,9 +146,8 @@ def _look(
             asked.append(nw.col(column).is_null().cast(nw.Int64).sum().alias(f"no_{role}"))
     for i, c in enumerate(columns):
         asked.append(numbers[c].is_null().cast(nw.Int64).sum().alias(f"gap{i}"))
-        floats = table.kinds[c] == "numeric" and table.schema()[c].is_float()
-        infinite = (numbers[c].abs() == math.inf).cast(nw.Int64).sum() if floats else nw.lit(0).sum()
-        asked.append(infinite.alias(f"inf{i}"))
+        if table.kinds[c] == "numeric" and table.schema()[c].is_float():
+            asked.append((numbers[c].abs() == math.inf).cast(nw.Int64).sum().alias(f"inf{i}"))
     if roles.time is not None:
         asked += [nw.col(roles.time).min().alias("first"), nw.col(roles.time).max().alias("last")]
     keys = [c for c in (version, roles.segment) if c is not None]
