@@ -23,7 +23,7 @@ from afterlaunch.decide import InputError
 from afterlaunch.release.controller import State, said
 from afterlaunch.release.plan import Plan, duration
 
-WORDS = ("plan", "start", "tick", "status", "approve", "hold", "abort", "history", "run")
+WORDS = ("plan", "start", "tick", "status", "approve", "hold", "resume", "abort", "history", "run")
 
 
 def command(
@@ -94,6 +94,8 @@ def command(
         state = releases.approve(who=_need(who, "--who"), now=at)
     elif what == "hold":
         state = releases.hold(who=_need(who, "--who"), why=why, now=at)
+    elif what == "resume":
+        state = releases.resume(who=_need(who, "--who"), now=at)
     elif what == "abort":
         state = releases.abort(who=_need(who, "--who"), why=why, now=at)
     elif what == "status":
@@ -111,6 +113,10 @@ def command(
         typer.echo(f"No release of {planned.model!r} was begun.")
         return
     _say(planned, state)
+    if at is not None and at < state.seen:
+        typer.echo(f"  The time is before the last step, at {state.seen:%Y-%m-%d %H:%M}; nothing was done.")
+    if not releases.acts and any(s.model == planned.model for s in releases.history.pending()):
+        typer.echo("  Nothing sets shares yet: give --weights, --post or --mlflow, and they will be set.")
     if what in ("tick", "run", "status"):
         if state.phase == "rolled_back":
             raise typer.Exit(1)

@@ -237,7 +237,8 @@ def step(plan: Plan, state: State, evidence: Evidence | None, now: datetime) -> 
     waited = now - state.entered
     why = lacking or _waits_for(plan, state, known, waited)
     if why is None:
-        return _go_on(plan, state, now, "every gate is ok")
+        required = _required(plan, state) if 0 < stage.share < 1 else []
+        return _go_on(plan, state, now, "every gate is ok" if required else f"nothing is required in {stage.name}")
     if waited >= duration(stage.longest):
         reason = f"{stage.name} has lasted {stage.longest} without a decision: {why}"
         return (
@@ -319,7 +320,7 @@ def _roll_back(plan: Plan, state: State, now: datetime, why: str) -> Step:
 
 
 def approve(plan: Plan, state: State, *, who: str, now: datetime) -> Step:
-    """A person lets a release go on that waits for one; no gate is asked, and none is alarmed.
+    """A person lets a release go on to the next stage, past gates, shortest time and least units.
 
     Raises:
         InputError: When the release waits for nobody, or nobody is named.
@@ -341,6 +342,19 @@ def hold(state: State, *, who: str, now: datetime, why: str = "") -> Step:
         raise InputError(f"{state.release!r} is {said(state.phase)} already.")
     reason = f"held by {who}" + (f": {why}" if why else "")
     return replace(state, phase="needs_person", seen=max(now, state.seen), reason=reason), ()
+
+
+def resume(state: State, *, who: str, now: datetime) -> Step:
+    """A person lets a release that waits for one be judged again by its gates, in the stage where it stands.
+
+    Raises:
+        InputError: When it waits for nobody, or nobody is named.
+    """
+    _named(who)
+    if state.phase != "needs_person":
+        raise InputError(f"{state.release!r} is {said(state.phase)}; only one that waits for a person can be resumed.")
+    now = max(now, state.seen)
+    return replace(state, phase="ramping", entered=now, seen=now, reason=f"resumed by {who}"), ()
 
 
 def abort(plan: Plan, state: State, *, who: str, now: datetime, why: str = "") -> Step:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import narwhals as nw
@@ -21,7 +21,7 @@ from afterlaunch.questions.compare import compare
 from afterlaunch.questions.drift import drift
 from afterlaunch.questions.experiment import judge
 from afterlaunch.release.controller import Evidence, Reading, State
-from afterlaunch.release.plan import Gate, Plan
+from afterlaunch.release.plan import Gate, Plan, duration
 from afterlaunch.roles import Roles
 from afterlaunch.stats.concentration import series
 from afterlaunch.stats.looks import AnyTime
@@ -97,8 +97,12 @@ def read_gates(
         known = known.with_(**alone)
     require_roles(known, [table])
     require_kinds(table, known)
-    table = _of_stage(table, known, state, now)
+    table = _of_stage(table, known, state.entered + duration(plan.settle), now)
     share = plan.stages[state.stage].share
+    together = {"assignment": "quality", "latency": "serving", "errors": "serving"}
+    kinds = {together.get(g.dimension, str(g.dimension)) for g in plan.gates if g.against == "champion"}
+    kinds |= {"holdout" for g in plan.gates if g.against == "frozen"}
+    alarm = plan.alpha_stage / max(1, len(kinds))
     readings: list[Reading] = []
     reviews: dict[str, Review] = {}
     units = 0
@@ -106,20 +110,24 @@ def read_gates(
     both = {state.champion, state.challenger} <= versions
     if 0 < share < 1 and both:
         quality = [g for g in plan.gates if g.dimension in ("quality", "assignment") and g.against == "champion"]
-        shares = {state.challenger: share, state.champion: 1 - share}
-        found, units = _experiment(table, known, state, plan, [g for g in quality if g.metric], shares)
+        # The holdout is taken first; while it keeps the champion's version, its rows are among the champion's.
+        ramped = share * (1 - plan.holdout) if plan.frozen == state.champion else share
+        shares = {state.challenger: ramped, state.champion: 1 - ramped}
+        found, units = _experiment(table, known, state, plan, alarm, [g for g in quality if g.metric], shares)
         reviews["quality"] = found
         readings += [_reading(g, found) for g in quality]
         kept = [g for g in plan.gates if g.dimension == "quality" and g.against == "frozen"]
         if kept and plan.frozen in versions:
             holdout = replace(state, champion=plan.frozen)
-            found, _ = _experiment(table, known, holdout, plan, [g for g in kept if g.metric], None, per_row=False)
+            found, _ = _experiment(
+                table, known, holdout, plan, alarm, [g for g in kept if g.metric], None, per_row=False
+            )
             reviews["holdout"] = found
             readings += [_reading(g, found) for g in kept]
         served = [g for g in plan.gates if g.dimension in ("latency", "errors")]
         if served:
             blocks, by_block = _blocked(table, known, instance)
-            found, _ = _experiment(blocks, by_block, state, plan, served, None, window=None)
+            found, _ = _experiment(blocks, by_block, state, plan, alarm, served, None, window=None)
             reviews["serving"] = found
             readings += [_reading(g, found) for g in served]
     elif 0 < share < 1:
@@ -137,14 +145,14 @@ def read_gates(
                 candidate=state.challenger,
                 replicates=replicates,
                 roles=_of_panel(whole, panel),
-                alpha=plan.alpha_stage,
+                alpha=alarm,
             )
             reviews[gate.name] = found
             readings.append(_whole(gate, found))
         elif gate.dimension == "concentration" and both and 0 < share < 1:
-            readings.append(_concentration(gate, table, known, state, plan))
+            readings.append(_concentration(gate, table, known, state, plan, alarm))
         elif gate.dimension == "inputs" and both and share < 1:
-            found = _inputs(table, known, state, plan)
+            found = _inputs(table, known, state, alarm)
             reviews[gate.name] = found
             readings.append(_whole(gate, found))
     return Judged(Evidence(state.stage, now, units, tuple(readings)), reviews)
@@ -156,9 +164,9 @@ def _of_panel(roles: Roles, panel: Any) -> Roles:
     return roles.with_(**{r: None for r, c in roles.pairs() if c not in columns and "." not in r})
 
 
-def _of_stage(table: Table, roles: Roles, state: State, now: datetime) -> Table:
+def _of_stage(table: Table, roles: Roles, begin: datetime, now: datetime) -> Table:
     assert roles.time is not None
-    entered, until = (_like(m, table, roles.time) for m in (state.entered, now))
+    entered, until = (_like(m, table, roles.time) for m in (begin, now))
     when = nw.col(roles.time)
     return table.with_frame(table.frame.filter((when >= nw.lit(entered)) & (when < nw.lit(until))))
 
@@ -167,13 +175,8 @@ def _like(moment: datetime, table: Table, column: str) -> datetime:
     zone = getattr(table.schema()[column], "time_zone", None)
     if (zone is None) == (moment.tzinfo is None):
         return moment
-    return moment.replace(tzinfo=None) if zone is None else moment.replace(tzinfo=_utc())
-
-
-def _utc() -> Any:
-    from datetime import UTC
-
-    return UTC
+    # Times without a zone are taken as UTC, here as everywhere.
+    return moment.astimezone(UTC).replace(tzinfo=None) if zone is None else moment.replace(tzinfo=UTC)
 
 
 def _versions(table: Table, column: str) -> set[str]:
@@ -187,6 +190,7 @@ def _experiment(
     roles: Roles,
     state: State,
     plan: Plan,
+    alarm: float,
     gates: Sequence[Gate],
     shares: Mapping[str, float] | None,
     *,
@@ -207,18 +211,19 @@ def _experiment(
     ours = is_run(table, Run(state.champion), roles.version, None)
     ours = ours | is_run(table, Run(state.challenger), roles.version, None)
     table = table.with_frame(table.frame.filter(ours))
+    if not any(g.segments for g in gates):
+        # Segments that nobody asks about take no error rate.
+        roles = roles.with_(segment=None)
     notes: list[str] = []
     ready = prepare(table, roles, measures, state.champion, notes)
     length: timedelta | None = window_of(plan.window) if window == "" and roles.unit is not None else None
-    looking = Looking(
-        AnyTime(TUNED, plan.alpha_stage), length, None, ((None, shares),) if shares is not None else (), None
-    )
+    looking = Looking(AnyTime(TUNED, alarm), length, None, ((None, shares),) if shares is not None else (), None)
     counted = count_arms(ready, measures, looking)
     review = judge(
         counted,
         margins={},
         alpha=plan.alpha,
-        alarm=plan.alpha_stage,
+        alarm=alarm,
         settings={"roles": roles.to_dict()},
         rows={"log": table.rows()},
         notes=notes,
@@ -246,7 +251,7 @@ def _blocked(table: Table, roles: Roles, instance: str | None) -> tuple[Table, R
     return table.with_frame(frame), roles.with_(unit="block")
 
 
-def _inputs(table: Table, roles: Roles, state: State, plan: Plan) -> Review:
+def _inputs(table: Table, roles: Roles, state: State, alarm: float) -> Review:
     """Whether both versions were asked the same sort of thing."""
     assert roles.version is not None
     sides = []
@@ -260,10 +265,10 @@ def _inputs(table: Table, roles: Roles, state: State, plan: Plan) -> Review:
     ignored = tuple(
         c for c in (roles.version, roles.outcome, roles.score, roles.prediction, roles.latency_ms, roles.error) if c
     )
-    return drift(sides[0], sides[1], roles=plain.with_(ignore=(*plain.ignore, *ignored)), alpha=plan.alpha_stage)
+    return drift(sides[0], sides[1], roles=plain.with_(ignore=(*plain.ignore, *ignored)), alpha=alarm)
 
 
-def _concentration(gate: Gate, table: Table, roles: Roles, state: State, plan: Plan) -> Reading:
+def _concentration(gate: Gate, table: Table, roles: Roles, state: State, plan: Plan, alarm: float) -> Reading:
     """Whether the challenger shows fewer items than the champion does, by the Gini index of what each shows.
 
     Units fall into buckets, and the index of each version has the standard error of the jackknife over them.
@@ -291,8 +296,8 @@ def _concentration(gate: Gate, table: Table, roles: Roles, state: State, plan: P
     if not (np.isfinite(value) and np.isfinite(se) and se > 0):
         return Reading(gate.name, Verdict.UNDECIDED, "too few units to say how concentrated exposure is")
     margin = gate.margin if gate.margin is not None else GINI
-    looks, units = AnyTime(TUNED, plan.alpha_stage), float(array.sum())
-    low = value - se * looks.multiplier(plan.alpha_stage / max(1, len(plan.gates)), units, np.inf)
+    looks, units = AnyTime(TUNED, alarm), float(array.sum())
+    low = value - se * looks.multiplier(alarm, units, np.inf)
     high = value + se * looks.multiplier(plan.alpha, units, np.inf)
     said = f"the Gini index of what is shown changes by {value:+.3f} [{low:+.3f}, {high:+.3f}], margin {margin:g}"
     verdict = Verdict.ALARM if low > margin else Verdict.OK if high <= margin else Verdict.UNDECIDED
@@ -309,7 +314,7 @@ LEAST_SHOWN = 500
 def _reading(gate: Gate, review: Review) -> Reading:
     """The worst of what was found for a gate."""
     if gate.dimension == "assignment":
-        found = [f for f in review if f.check == "trust" and f.key in ("srm", "several_arms", "start")]
+        found = [f for f in review if f.check == "trust" and f.key in ("srm", "several_arms", "start", "missing")]
     else:
         found = [
             f for f in review if f.check == "effect" and f.subject == gate.name and (gate.segments or f.segment is None)
@@ -321,8 +326,16 @@ def _whole(gate: Gate, review: Review) -> Reading:
     return _worst(gate, [f for f in review if f.primary])
 
 
+LEAST_SEGMENT = 0.02
+"""Share of the units from which on a segment is required to be `ok`."""
+
+
 def _worst(gate: Gate, found: Sequence[Finding]) -> Reading:
     if not found:
         return Reading(gate.name, Verdict.UNDECIDED, "nothing was found")
+    whole = max((f.n for f in found if f.segment is None), default=0)
+    found = [f for f in found if f.segment is None or f.n >= LEAST_SEGMENT * whole or f.verdict is Verdict.ALARM]
     worst = min(found, key=lambda f: (f.verdict.rank, not f.primary, -f.excess))
+    if worst.reason == "not_trusted":
+        return Reading(gate.name, worst.verdict, worst.action)
     return Reading(gate.name, worst.verdict, worst.sentence if worst.verdict is not Verdict.OK else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -113,6 +113,14 @@ class Gate(_Frozen):
                 raise ValueError(str(error)) from None
         return text
 
+    @model_validator(mode="after")
+    def _has_metric(self) -> Gate:
+        if self.dimension in ("quality", "latency", "errors") and not self.metric:
+            raise ValueError(
+                f"the gate {self.name!r} on {self.dimension} has no metric; give one, such as 'ratio:clicked'"
+            )
+        return self
+
     def measure(self) -> Measure | None:
         """The metric, to be shown no worse by its margin; None of a gate on a whole review."""
         if not self.metric:
@@ -148,6 +156,7 @@ class Plan(_Frozen):
         holdout: Share of units that stay on the frozen version, for a quarter or so.
         frozen: The version that the holdout has, kept for a stated term; "" for none.
         window: How long each unit is observed before it counts, such as "1d".
+        settle: How long a router takes to follow the weights; rows from so long after a stage began are left out.
         stale: Evidence that is older holds the release.
 
     Example:
@@ -160,12 +169,13 @@ class Plan(_Frozen):
     stages: tuple[Stage, ...] = STAGES
     gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    holdout: float = Field(default=0.05, ge=0, lt=1)
+    holdout: float = Field(default=0.0, ge=0, lt=1)
     frozen: str = ""
     window: str = "1d"
+    settle: str = "1h"
     stale: str = "2d"
 
-    @field_validator("window", "stale")
+    @field_validator("window", "settle", "stale")
     @classmethod
     def _is_length(cls, text: str) -> str:
         duration(text)
@@ -173,6 +183,8 @@ class Plan(_Frozen):
 
     @model_validator(mode="after")
     def _whole(self) -> Plan:
+        if not duration(self.window):
+            raise ValueError("units are observed for no time at all; give a window such as '1d'")
         shares = [s.share for s in self.stages]
         if len(shares) < 2 or shares[-1] != 1 or any(a >= b for a, b in pairwise(shares)):
             raise ValueError(f"the shares of the stages are {shares}; they rise, and the last one is 1")
@@ -180,6 +192,8 @@ class Plan(_Frozen):
         twice = next((n for n in names if names.count(n) > 1), None)
         if twice is not None:
             raise ValueError(f"two gates are called {twice!r}; give one another name")
+        if self.holdout and not self.frozen:
+            raise ValueError("a share is held out, but on no version; name the version that it keeps with frozen")
         alone = next((g.name for g in self.gates if g.against == "frozen"), None)
         if alone is not None and not self.frozen:
             raise ValueError(f"the gate {alone!r} is against the frozen version; name that version with frozen")
@@ -244,21 +258,3 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
         raise InputError(f"The file {str(path)!r} has no table [release]; write one with model and gates.")
     return table
-
-
-def predicted(plan: Plan, days: Sequence[float | None]) -> float | None:
-    """Days until completion if every stage lasts as long as its slowest gate needs.
-
-    Args:
-        plan: The plan.
-        days: Days that each stage needs to be decided, None where it never is.
-
-    Returns:
-        The sum, or None where a stage that is judged is never decided.
-    """
-    total = 0.0
-    for stage, need in zip(plan.stages, days, strict=True):
-        if need is None:
-            return None
-        total += max(duration(stage.least).total_seconds() / 86_400, need)
-    return total

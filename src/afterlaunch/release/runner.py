@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from afterlaunch.decide import InputError
@@ -14,6 +15,8 @@ from afterlaunch.release.controller import Action, Evidence, State
 from afterlaunch.release.history import Conflict, History
 from afterlaunch.release.history import Step as Stored
 from afterlaunch.release.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -94,9 +97,20 @@ class Releases:
         Raises:
             InputError: When no release was begun, or an action cannot be carried out.
         """
-        self.settle()
+        moment = now or _now()
+        if moment > _now() + AHEAD:
+            raise InputError(
+                f"The time {moment.isoformat(timespec='minutes')} is ahead of the clock; see which is wrong."
+            )
         state = self._current()
-        return self._keep(state, controller.step(self.plan, state, evidence, now or _now()), evidence)
+        found = self._keep(state, controller.step(self.plan, state, evidence, moment), evidence)
+        self.settle()
+        return found
+
+    def resume(self, *, who: str, now: datetime | None = None) -> State:
+        """Let a release that a person holds be judged again, where it stands."""
+        state = self._current()
+        return self._keep(state, controller.resume(state, who=who, now=now or _now()), None)
 
     def approve(self, *, who: str, now: datetime | None = None) -> State:
         """Let a release that waits go on."""
@@ -116,16 +130,30 @@ class Releases:
     def settle(self) -> None:
         """Carry out what was stored and not confirmed.
 
+        Of several steps only the last share is set: an older one would undo it. Where nothing carries out actions,
+        they stay to be done, for whoever comes with something that does.
+
         Raises:
-            InputError: When an action cannot be carried out; it stays to be done.
+            InputError: When a share cannot be set or a version not be promoted; it stays to be done. That people could
+                not be told stops nothing, and goes to the log of this module.
         """
-        for stored in self.history.pending():
-            if stored.model != self.plan.model:
-                continue
+        if not self.acts:
+            return
+        waiting = [s for s in self.history.pending() if s.model == self.plan.model]
+        last = max((s.version for s in waiting if any(a["kind"] != "tell" for a in s.actions)), default=0)
+        failed: list[str] = []
+        for stored in waiting:
             state = State.from_dict(stored.state)
+            wrong = []
             for data in stored.actions:
-                self._act(Action.from_dict(data), state)
-            self.history.mark_done(self.plan.model, stored.version, at=_now())
+                action = Action.from_dict(data)
+                if action.kind == "tell" or stored.version == last:
+                    wrong += self._act(action, state)
+            if not wrong:
+                self.history.mark_done(self.plan.model, stored.version, at=_now())
+            failed += wrong
+        if failed:
+            raise InputError(failed[0])
 
     def _current(self) -> State:
         state = self.status()
@@ -156,9 +184,22 @@ class Releases:
         self.settle()
         return state
 
-    def _act(self, action: Action, state: State) -> None:
+    def _act(self, action: Action, state: State) -> list[str]:
+        """Carry out an action by all that can; what went wrong, where it matters."""
+        wrong = []
         for act in self.acts:
-            act(action, state)
+            try:
+                act(action, state)
+            except InputError as error:
+                if action.kind == "tell":
+                    logger.warning("Nobody was told that %s: %s", action.words, error)
+                else:
+                    wrong.append(str(error))
+        return wrong
+
+
+AHEAD = timedelta(hours=1)
+"""By so much may a time be ahead of the clock."""
 
 
 def _now() -> datetime:
