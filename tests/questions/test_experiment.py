@@ -796,7 +796,7 @@ def test_a_quantile_at_small_error_rates(alpha: float) -> None:
 # ------------------------------------------------------------------ segments
 
 
-def test_segments_are_looked_at_and_do_not_count() -> None:
+def test_segments_are_looked_at_and_one_that_is_harmed_stands_in_the_way() -> None:
     log = visits(users=6000, lift=0.4)
     harmed = log.with_columns(
         clicked=pl.when((pl.col("country") == "DE") & (pl.col("arm") == "model")).then(0).otherwise("clicked")
@@ -805,7 +805,8 @@ def test_segments_are_looked_at_and_do_not_count() -> None:
     found = named(review)
     de, fr = (found[f"effect/difference@clicked[{c}]"] for c in ("DE", "FR"))
     assert (de.verdict, fr.verdict) == (Verdict.ALARM, Verdict.OK)
-    assert not de.primary
+    assert (de.primary, fr.primary) == (True, False)
+    assert review.verdict is Verdict.ALARM
     assert de.goal == "inside"
     assert found["effect/difference@clicked"].primary
     part = harmed.filter(pl.col("country") == "FR")
@@ -923,7 +924,7 @@ def refused() -> dict[str, Refused]:
         "text": (lambda: ask(log, "mean:arm"), "The metric column 'arm' holds String, no numbers; give 0 and 1"),
         "infinite": (
             lambda: ask(log.with_columns(y=pl.lit(math.inf))),
-            "The metric column 'y' holds infinite values in 500 rows; leave them missing.",
+            "The metric column 'y' holds values beyond 1e+100 in 500 rows; leave them missing.",
         ),
         "control": (
             lambda: ask(log, control="old"),

@@ -164,35 +164,38 @@ def test_a_plan_is_held_against_traffic() -> None:
     assert plan_power(tight, traffic, roles={"unit": "user", "time": "ts"}).verdict is Verdict.ALARM
 
 
+INPUTS = {"name": "a", "dimension": "inputs"}
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         ({"model": "m"}, "gates: Field required"),
         ({"model": "m", "gates": [{"name": "a"}]}, "has no metric"),
-        ({"model": "m", "gates": [{"name": "a", "dimension": "inputs"}], "holdout": 0.1}, "name the version"),
+        ({"model": "m", "gates": [INPUTS], "holdout": 0.1}, "name the version"),
         ({"model": "m", "gates": [{"name": "a", "metric": "median:x"}]}, "of no known kind"),
         (
-            {"model": "m", "gates": [{"name": "a", "dimension": "inputs"}], "stages": [{"share": 0.5}, {"share": 0.2}]},
+            {"model": "m", "gates": [INPUTS], "stages": [{"share": 0.5}, {"share": 0.2}]},
             "they rise",
         ),
         (
-            {"model": "m", "gates": [{"name": "a", "dimension": "inputs"}, {"name": "a", "dimension": "inputs"}]},
+            {"model": "m", "gates": [INPUTS, INPUTS]},
             "two gates are called 'a'",
         ),
         (
-            {"model": "m", "gates": [{"name": "a", "dimension": "inputs", "required_from": 0.9}]},
+            {"model": "m", "gates": [{**INPUTS, "required_from": 0.9}]},
             "never stand in the way",
         ),
-        ({"model": "m", "gates": [{"name": "a", "dimension": "inputs"}], "window": "1mo"}, "no fixed length"),
+        ({"model": "m", "gates": [INPUTS], "window": "1mo"}, "no fixed length"),
         (
             {
                 "model": "m",
-                "gates": [{"name": "a", "dimension": "inputs"}],
+                "gates": [INPUTS],
                 "stages": [{"share": 0.5, "least": "9d", "longest": "1d"}],
             },
             "swap",
         ),
-        ({"model": "m", "gates": [{"name": "a", "dimension": "inputs"}], "speed": 1}, "speed"),
+        ({"model": "m", "gates": [INPUTS], "speed": 1}, "speed"),
     ],
 )
 def test_bad_plans_are_one_sentence(data: dict[str, Any], words: str) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
-from afterlaunch.stats.assignment import CONCENTRATION, any_time, deviation, log_bayes, once
+from afterlaunch.stats.assignment import CONCENTRATIONS, any_time, deviation, log_bayes, once
 from tests.simulation import at_most
 
 PLANS = st.sampled_from([(0.5, 0.5), (0.9, 0.1), (0.2, 0.3, 0.5), (0.25, 0.25, 0.25, 0.25)])
@@ -130,7 +130,8 @@ def test_the_interval_for_one_look_excludes_zero_just_when_chi_square_does(
 def test_ends_are_shifts_at_which_the_factor_is_one_over_alpha() -> None:
     found = deviation([9000, 11_000], [0.5, 0.5], 1)
     alpha = 0.01
-    prior = stats.betabinom.logpmf(11_000, 20_000, CONCENTRATION / 2, CONCENTRATION / 2)
+    priors = [stats.betabinom.logpmf(11_000, 20_000, c / 2, c / 2) for c in CONCENTRATIONS]
+    prior = float(special.logsumexp(priors)) - math.log(len(priors))
     for end in found.interval(alpha / 2, alpha / 2, any_time=True):
         assert prior - stats.binom.logpmf(11_000, 20_000, 0.5 + end) == pytest.approx(-math.log(alpha), abs=1e-6)
 

@@ -332,12 +332,26 @@ def test_an_arm_of_one_unit_is_refused() -> None:
         lift(one, two, first)
 
 
-@pytest.mark.parametrize(("a", "b"), [(-1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (-1.0, -2.0)])
+@pytest.mark.parametrize(("a", "b"), [(-1.0, 1.0), (0.0, 1.0), (1.0, -0.1), (-1.0, -2.0)])
 def test_what_is_not_positive_has_no_relative_change(a: float, b: float) -> None:
     found = Lift(Side(a, 1, 10), Side(b, 1, 10))
     assert found.relative is None
     with pytest.raises(ValueError, match="has no meaning"):
         found.relative_interval(Once(), 0.05, 0.05)
+
+
+def test_an_arm_that_has_nothing_lost_everything() -> None:
+    found = Lift(Side(0.1, 0.09, 2000), Side(0.0, 0.0, 2000))
+    low, high = found.relative_interval(Once(), 0.05, 0.05)
+    assert (found.relative, low) == (-1.0, -1.0)
+    assert -1 < high < -0.8
+
+
+def test_rounding_of_sums_that_cancel_is_nothing() -> None:
+    ones = Moments.from_sums(1000, np.array([300.0]), np.array([[90.0]]), np.array([[[27.0]]]), np.array([0.7]))
+    assert ones.covariance[0, 0] == ones.third[0, 0, 0] == 0
+    none = Moments.from_sums(1000, np.array([-110.0]), np.array([[12.1]]), np.array([[[-1.331]]]), np.array([0.11]))
+    assert none.mean[0] == none.covariance[0, 0] == 0
 
 
 def test_a_huge_standard_error_leaves_the_relative_change_open() -> None:

@@ -91,7 +91,7 @@ def _one(arms: Arms, m: Measure, arm: int, segment: str) -> Estimate | None:
             "Look at its columns: a denominator may be 0.",
             int(a.units + b.units),
         )
-    if found.se == 0:
+    if found.se == 0 and found.value == 0:
         return base.nothing(
             "no_variation",
             f"Every unit has the same {plain(m.label)}, so nothing can be compared",
@@ -326,7 +326,7 @@ def _course(arms: Arms, m: Measure, arm: int, segment: str) -> Json | None:
         cells = arms.cells[""][m.label]
         if min(cells.moments(i, until).units for i in range(len(arms.names))) >= BURN_IN:
             found = _lift(arms, m, cells, arm, until)
-        if found is None or found.se == 0 or (relative and found.relative is None):
+        if found is None or found.se == 0 or (relative and not found.relative):
             continue
         ends = found.relative_interval if relative else found.interval
         low, high = ends(arms.looks, 0.025, 0.025)

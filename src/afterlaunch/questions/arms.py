@@ -106,7 +106,9 @@ def prepare(table: Table, roles: Roles, measures: Sequence[Measure], control: st
     found = _look(table, roles, version, columns, numbers)
     for i, c in enumerate(columns):
         if f"inf{i}" in found.columns and (infinite := int(found[f"inf{i}"].sum())):
-            raise InputError(f"The metric column {c!r} holds infinite values in {infinite:,} rows; leave them missing.")
+            raise InputError(
+                f"The metric column {c!r} holds values beyond {HUGE:g} in {infinite:,} rows; leave them missing."
+            )
     start = end = None
     if roles.time is not None:
         start, end = _moment(found["first"].min()), _moment(found["last"].max())
@@ -147,7 +149,7 @@ def _look(
     for i, c in enumerate(columns):
         asked.append(numbers[c].is_null().cast(nw.Int64).sum().alias(f"gap{i}"))
         if table.kinds[c] == "numeric" and table.schema()[c].is_float():
-            asked.append((numbers[c].abs() == math.inf).cast(nw.Int64).sum().alias(f"inf{i}"))
+            asked.append((numbers[c].abs() > HUGE).cast(nw.Int64).sum().alias(f"inf{i}"))
     if roles.time is not None:
         asked += [nw.col(roles.time).min().alias("first"), nw.col(roles.time).max().alias("last")]
     keys = [c for c in (version, roles.segment) if c is not None]
@@ -162,6 +164,9 @@ def _look(
             )
     return fetch(table.frame.group_by(*keys).agg(*asked), table)
 
+
+HUGE = 1e100
+"""Values beyond this are no measurements; their squares are no numbers."""
 
 HEAD, MOST_VALUES = 100_000, 2_000
 """Rows that are looked at first, and different arms or segments among them from which on they are taken for ids."""
@@ -346,7 +351,7 @@ def count_arms(log: Log, measures: Sequence[Measure], plan: Plan, pre: Any = Non
 def _held(table: Table, unit: str | None, count: Callable[[Table], Frame]) -> pl.DataFrame:
     """The units in memory, counted in several passes where rows are many: each holds only its share of the units."""
     passes = math.ceil(table.rows() / ROWS_OF_PASS) if unit is not None else 1
-    if passes == 1:
+    if passes <= 1:
         return fetch(count(table), table)
     native: pl.LazyFrame = nw.to_native(table.frame)
     parts = []

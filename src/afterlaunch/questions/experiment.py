@@ -182,9 +182,13 @@ def judge(
         found = [_withheld(f, broken[0]) for f in found]
     by_arm = {name: _of_arm(found, counted, i) for i, name in enumerate(counted.names[1:], start=1)}
     decision, arm = _decision(by_arm, counted, broken)
+    harmed = _harmed(found, counted, counted.names.index(arm)) if not broken else None
+    if harmed is not None and all(f.verdict is Verdict.OK for f in by_arm[arm]):
+        decision = f"Do not ship {plain(arm)} as it is: {harmed.sentence} {harmed.action}"
+    found = [replace(f, primary=True) if harmed is not None and f.id == harmed.id else f for f in found]
     if claims > 1:
         # The verdict is that of the arm which the decision is about.
-        chosen = {f.id for f in by_arm[arm]}
+        chosen = {f.id for f in by_arm[arm]} | ({harmed.id} if harmed is not None else set())
         found = [f if f.id in chosen else replace(f, primary=False) for f in found]
     units = counted.assigned.sum(axis=1)
     return Review(
@@ -378,6 +382,15 @@ def _withheld(f: Finding, because: Finding) -> Finding:
         action="Mend the experiment first: " + because.sentence,
         rows_needed=None,
     )
+
+
+def _harmed(found: Sequence[Finding], counted: Arms, arm: int) -> Finding | None:
+    """The segment that is worst off in an arm, where one is surely harmed."""
+    from afterlaunch.checks.trust import subject_of
+
+    subjects = {subject_of(counted, m.label, arm) for m in counted.measures}
+    alarms = [f for f in found if f.segment is not None and f.subject in subjects and f.verdict is Verdict.ALARM]
+    return max(alarms, key=lambda f: f.excess, default=None)
 
 
 def _of_arm(found: Sequence[Finding], counted: Arms, arm: int) -> list[Finding]:

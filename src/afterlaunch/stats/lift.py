@@ -78,7 +78,13 @@ class Moments:
             - by_two.transpose(2, 0, 1)
             + 2 * np.einsum("i,j,k->ijk", m, m, m)
         )
-        return cls(float(units), around + m, covariance, central)
+        # What is nothing but the rounding of large sums that cancel is nothing.
+        mean, size = around + m, np.maximum(np.abs(around), np.sqrt(np.abs(np.diag(square))))
+        mean = np.where(np.abs(mean) <= ROUNDING * np.maximum(size, np.abs(around)), 0.0, mean)
+        constant = np.diag(covariance) <= ROUNDING * (mean**2 + around**2)
+        covariance = np.where(constant[:, None] | constant[None, :], 0.0, covariance)
+        gone = constant[:, None, None] | constant[None, :, None] | constant[None, None, :]
+        return cls(float(units), mean, covariance, np.where(gone, 0.0, central))
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of the units of both, by the update of Chan, Golub & LeVeque (1983); third ones are left out."""
@@ -88,6 +94,10 @@ class Moments:
         squares = self.covariance * (self.units - 1) + other.covariance * (other.units - 1)
         squares = squares + np.outer(apart, apart) * (self.units * other.units / n)
         return Moments(n, mean, squares / (n - 1), np.zeros_like(self.third))
+
+
+ROUNDING = 1e-12
+"""Share of the numbers that were added up below which a difference of them is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +155,9 @@ class Lift:
 
     @property
     def relative(self) -> float | None:
-        """Treatment over control minus one; None unless both are positive."""
+        """Treatment over control minus one; None unless the control is positive and the treatment not negative."""
         a, b = self.control.value, self.treatment.value
-        return b / a - 1 if a > 0 and b > 0 else None
+        return b / a - 1 if a > 0 and b >= 0 else None
 
     def interval(self, looks: Looks, alpha_low: float, alpha_high: float) -> tuple[float, float]:
         """Ends of the difference at one-sided error rates."""
@@ -160,14 +170,20 @@ class Lift:
         """Ends of the relative difference, by the delta method on the scale of logarithms.
 
         Raises:
-            ValueError: When a side is not positive.
+            ValueError: When there is no relative difference.
         """
+        if self.relative is not None and self.treatment.value == 0:
+            # Nothing at all has no logarithm, and shows no variance: it is given that of both arms together.
+            both = sum(s.variance * s.units for s in (self.control, self.treatment)) / self.units
+            se = math.sqrt(self.control.variance / self.control.units + both / self.treatment.units)
+            above = looks.multiplier(alpha_high, self.units, self.df) * se / self.control.value
+            return -1.0, above - 1.0
         ratio, se, df = self._logs()
         low, high = (looks.multiplier(alpha, self.units, df) * se for alpha in (alpha_low, alpha_high))
         return ratio * math.exp(-min(low, 700)) - 1, ratio * math.exp(min(high, 700)) - 1
 
     def _logs(self) -> tuple[float, float, float]:
-        if self.relative is None:
+        if self.relative is None or self.treatment.value <= 0:
             raise ValueError(f"A relative change of {self.control.value} to {self.treatment.value} has no meaning.")
         parts = [(s.variance / s.value**2, s.units) for s in (self.control, self.treatment)]
         return self.relative + 1, math.sqrt(sum(v / n for v, n in parts)), _welch(parts)
@@ -182,7 +198,7 @@ class Lift:
             larger of two estimates is taken, from each arm alone and from both together: a small arm that has missed
             its rare large values looks harmless just when its mean is wrong.
         """
-        if self.se == 0:
+        if 0.0 in (self.se, self.control.variance + self.treatment.variance):
             return 0.0
         sides = (self.control, self.treatment)
         thirds = [float(s.skewness * s.variance**1.5) for s in sides]
