@@ -127,12 +127,12 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (
         lambda: parse_measure("mean:y,colour=red"),
         "The metric 'mean:y,colour=red' has the setting 'colour=red'; give NAME=VALUE with one of better, covariate, "
-        "goal, margin, name, relative, unit, winsorize.",
+        "goal, margin, name, relative, segment_times, unit, winsorize.",
     ),
     (
         lambda: parse_measure("mean:y,better"),
         "The metric 'mean:y,better' has the setting 'better'; give NAME=VALUE with one of better, covariate, "
-        "goal, margin, name, relative, unit, winsorize.",
+        "goal, margin, name, relative, segment_times, unit, winsorize.",
     ),
     (lambda: parse_measure("clicked"), "The metric 'clicked' is not of the form KIND:COLUMN, such as mean:clicked."),
     (lambda: parse_measure("mean:"), "The metric 'mean:' is not of the form KIND:COLUMN, such as mean:clicked."),
