@@ -115,7 +115,7 @@ def _one(arms: Arms, m: Measure, design: Design) -> Estimate:
         parts = [
             f"{in_words(effect)} is the smallest {'relative ' if own is SMALLEST else ''}change of "
             f"{plain(m.label)} that {design.days} days ({units:,.0f} units) would show with "
-            f"{design.power:.0%} power, {how}",
+            f"{quantity(design.power, 'share')} power, {how}",
         ]
         if need["daily"] is not None and need["once"] is not None:
             both = [_days_for(arms, n, design.window) for n in (need["daily"], need["once"])]

@@ -40,8 +40,8 @@ def tell(context: Context, progress: Progress) -> Told:
     words = (
         "Before the mended model replaces the rules by which the bank called until then, it is tested. Each of "
         f"{log.height:,} clients from August 2008 to December 2009 is given one of two arms by chance, and each arm "
-        f"calls the {CALLED:.0%} of its clients of every week that stand highest in its order: by the model's score, "
-        "or by the rules (bought before, then students and the retired, then those with a mobile phone).",
+        f"calls the {100 * CALLED:.0f} % of its clients of every week that stand highest in its order: by the model's "
+        "score, or by the rules (bought before, then students and the retired, then those with a mobile phone).",
         "Every one of them was called in truth, so the data say what each call would have sold. The question: does the "
         "model really sell more? It has to sell 15 % more to pay for itself.",
     )

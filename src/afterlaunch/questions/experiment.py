@@ -367,7 +367,8 @@ def _said(counted: Arms, plan: Plan, log: Log, pre: Any) -> list[str]:
 
 def _length(window: timedelta) -> str:
     hours = window.total_seconds() / 3600
-    return f"{hours / 24:g} days" if hours % 24 == 0 else f"{hours:g} hours"
+    number, unit = (hours / 24, "day") if hours % 24 == 0 else (hours, "hour")
+    return f"{number:g} {unit}" + ("" if number == 1 else "s")
 
 
 # ------------------------------------------------------------------ the decision

@@ -111,7 +111,7 @@ def loop(
             notes.append(f"{guess.column!r} was taken as the role {role!r}: {guess.reason}")
     require_roles(known, [table])
     require_kinds(table, known)
-    _require_columns(table, known, explored, born)
+    _require_columns(table, known, explored, born, notes)
     if parse_every(every).unit == "row":
         raise InputError("A loop runs in time, so its windows are lengths of time; give one such as '1w'.")
     say("cutting the log into windows")
@@ -134,7 +134,7 @@ def loop(
     )
 
 
-def _require_columns(table: Table, roles: Roles, explored: str | None, born: str | None) -> None:
+def _require_columns(table: Table, roles: Roles, explored: str | None, born: str | None, notes: list[str]) -> None:
     for column, what in ((explored, "impressions were filled by chance"), (born, "items came into the catalogue")):
         if column is not None and column not in table.columns:
             raise InputError(f"The log has no column {column!r} that says when or which {what}; check the name.")
@@ -162,6 +162,8 @@ def _require_columns(table: Table, roles: Roles, explored: str | None, born: str
         asked.append(((e != 0) & (e != 1)).cast(nw.Int64).sum().alias("neither"))
     asked.append((~nw.col(str(roles.item)).is_null()).cast(nw.Int64).sum().alias("items"))
     found = fetch(table.frame.select(*asked), table).row(0, named=True)
+    if lost := table.rows() - int(found["items"] or 0):
+        notes.append(f"{lost:,} rows without an item were left out.")
     if not found["items"]:
         raise InputError(f"The item {roles.item!r} is missing in every row; give what was shown.")
     if found.get("gap"):
