@@ -44,7 +44,7 @@ from afterlaunch.finding import Verdict
 from afterlaunch.release import controller
 from afterlaunch.release.controller import Evidence, Reading, State
 from afterlaunch.release.gates import TUNED
-from afterlaunch.release.plan import Gate, Plan, Stage, duration, predicted
+from afterlaunch.release.plan import Gate, Plan, Stage, duration
 from afterlaunch.stats import assignment
 from afterlaunch.stats.intervals import rows_for
 from afterlaunch.stats.lift import Lift, Side
@@ -90,6 +90,16 @@ VERDICTS = (Verdict.OK, Verdict.UNDECIDED, Verdict.ALARM)
 ENDS = ("completed", "rolled_back", "needs_person")
 RULES = ("afterlaunch", "threshold", "canary", "not significant")
 RELEASES, SMALLER, POWER = 52, 0.8, 0.8
+
+
+def predicted(plan: Plan, days: Sequence[float | None]) -> float | None:
+    """Days until completion if every stage lasts as long as its slowest gate needs; None where one is never decided."""
+    total = 0.0
+    for stage, need in zip(plan.stages, days, strict=True):
+        if need is None:
+            return None
+        total += max(duration(stage.least).total_seconds() / 86_400, need)
+    return total
 
 
 @dataclass(frozen=True)
@@ -283,9 +293,10 @@ def families(d: Drawn) -> tuple[list[Found], list[Found]]:
 def split(both: Ints, planned: float) -> Ints:
     """Verdicts on the split, shape (repeats, days), from units of shape (..., 2)."""
     beyond = assignment.log_bayes(both, [1 - planned, planned]) > -math.log(SRM_ALPHA)
-    prior = assignment.CONCENTRATION * planned, assignment.CONCENTRATION * (1 - planned)
     misses, hits = both[..., 0].astype(float), both[..., 1].astype(float)
-    fixed = special.betaln(prior[0] + hits, prior[1] + misses) - special.betaln(*prior) + math.log(2 * SRM_ALPHA)
+    priors = [(c * planned, c * (1 - planned)) for c in assignment.CONCENTRATIONS]
+    marginal = [special.betaln(a + hits, b + misses) - special.betaln(a, b) for a, b in priors]
+    fixed = special.logsumexp(marginal, axis=0) - math.log(len(priors)) + math.log(2 * SRM_ALPHA)
     ends = []
     for stop in (-planned, 1 - planned):
         near, far = hits / (hits + misses) - planned, np.full(hits.shape, stop)
@@ -305,7 +316,7 @@ def verdicts(d: Drawn, *, shared: bool) -> Ints:
     if shared:
         found = judged([*quality, *served], PLAN.alpha_stage)
     else:
-        found = [*judged(quality, PLAN.alpha_stage), *judged(served, PLAN.alpha_stage)]
+        found = [*judged(quality, PLAN.alpha_stage / 2), *judged(served, PLAN.alpha_stage / 2)]
     units = d.units.sum(axis=-1)
     return np.stack([np.max(found[:5], axis=0), found[5], found[6], split(units, d.planned)], axis=-1)
 
@@ -320,7 +331,7 @@ def differ(d: Drawn, told: Ints, rng: np.random.Generator, looks: int) -> int:
 
 
 def _decided(d: Drawn, r: int, k: int) -> list[int]:
-    looks = AnyTime(TUNED, PLAN.alpha_stage)
+    looks = AnyTime(TUNED, PLAN.alpha_stage / 2)
 
     def rate(units: Ints, hits: Ints, margin: float, *, relative: bool) -> Estimate:
         kind = replace(RELATIVE, margin=margin) if relative else replace(DIFFERENCE, margin=margin, direction="up")
@@ -359,7 +370,7 @@ def _decided(d: Drawn, r: int, k: int) -> list[int]:
     srm = Estimate("trust", SRM, "", of.value, partial(of.interval, any_time=True), goal="none")
     say = partial(decide, margins=Margins({}), primary=("effect",))
     out = [
-        [VERDICTS.index(f.verdict) for f in say(family, alpha=alpha, step_down=True, alarm=PLAN.alpha_stage)]
+        [VERDICTS.index(f.verdict) for f in say(family, alpha=alpha, step_down=True, alarm=PLAN.alpha_stage / 2)]
         for family, alpha in ((quality, PLAN.alpha), (served, PLAN.alpha))
     ]
     out.append([VERDICTS.index(f.verdict) for f in say([srm], alpha=SRM_ALPHA)])
@@ -501,7 +512,7 @@ def _units(wide: float, margin: float, share: float, tuned: bool) -> float:
         assert found is not None
         return found
 
-    return need(AnyTime(need(Once()), PLAN.alpha) if tuned else AnyTime(TUNED, PLAN.alpha_stage))
+    return need(AnyTime(need(Once()), PLAN.alpha) if tuned else AnyTime(TUNED, PLAN.alpha_stage / 2))
 
 
 # ------------------------------------------------------------------ the parts of the study
