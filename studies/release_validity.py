@@ -209,7 +209,7 @@ class Found:
 
 def spread(units: Floats) -> Floats:
     """`AnyTime._spread` of a stage."""
-    level = -2 * math.log(PLAN.alpha_stage)
+    level = -2 * math.log(PLAN.alpha_stage / 2)
     return np.asarray(np.maximum(units, 1.0) / TUNED * (level + math.log(level) + 1))
 
 
