@@ -50,6 +50,8 @@ class Design:
         alpha: One-sided error of the end that ships.
         any_time: Whether it shall be looked at every day.
         window: Days for which each unit is observed before it counts.
+        tuned_for: Units at which intervals of any number of looks are narrowest; those that are needed when None.
+        tuned_at: Level for which they are; `alpha` when None.
     """
 
     share: float = 0.5
@@ -58,6 +60,8 @@ class Design:
     alpha: float = 0.05
     any_time: bool = True
     window: float = 0.0
+    tuned_for: float | None = None
+    tuned_at: float | None = None
 
 
 def run(evidence: Evidence) -> list[Estimate]:
@@ -66,8 +70,9 @@ def run(evidence: Evidence) -> list[Estimate]:
     Args:
         evidence: Needs "arms" of one arm: recent traffic; the option "design" is a `Design`.
     """
-    arms, design = evidence.arms, evidence.options.get("design")
-    if arms is None or not isinstance(design, Design):
+    arms = evidence.arms
+    design: Design | None = evidence.options.get("design")
+    if arms is None or design is None:
         return []
     return [_one(arms, m, design) for m in arms.measures]
 
@@ -101,7 +106,8 @@ def _one(arms: Arms, m: Measure, design: Design) -> Estimate:
             sentence=f"No unit is observed to its end within {design.days} days.",
             action=f"Plan more than the {design.window:g} days for which each unit is observed.",
         )
-    every, once = AnyTime(_needed(Once(), spread, margin, design) or units, design.alpha), Once()
+    tuned = design.tuned_for or _needed(Once(), spread, margin, design) or units
+    every, once = AnyTime(tuned, design.tuned_at or design.alpha), Once()
     looks: Looks = every if design.any_time else once
     value = smallest(looks, spread, units, design)
     need = {name: _needed(how, spread, margin, design) for name, how in (("daily", every), ("once", once))}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from afterlaunch.checks.effect import RELATIVE
 from afterlaunch.decide import InputError
 from afterlaunch.finding import Finding, Review, Verdict
+from afterlaunch.measures import Measure
+from afterlaunch.profile.arms import Arms
 from afterlaunch.questions.arms import Plan as Looking
 from afterlaunch.questions.arms import count_arms, prepare, window_of
 from afterlaunch.questions.gather import Tables, review
-from afterlaunch.release.plan import Plan, duration
+from afterlaunch.release.gates import LEAST_SEGMENT, TUNED
+from afterlaunch.release.plan import Gate, Plan, duration
 from afterlaunch.roles import Roles
 from afterlaunch.stats.looks import Once
 from afterlaunch.tables import open_table, require_kinds, require_roles
@@ -48,7 +54,7 @@ def plan_power(plan: Plan, traffic: Any, *, roles: Roles | Mapping[str, Any]) ->
     if not measures:
         raise InputError("The plan has no gate on a metric, so traffic says nothing about it.")
     notes: list[str] = []
-    ready = prepare(table, known.with_(segment=None), measures, None, notes)
+    ready = prepare(table, known, measures, None, notes)
     window = window_of(plan.window) if known.unit is not None else None
     counted = count_arms(ready, measures, Looking(Once(), window))
     findings: list[Finding] = []
@@ -59,21 +65,9 @@ def plan_power(plan: Plan, traffic: Any, *, roles: Roles | Mapping[str, Any]) ->
         if not 0 < stage.share < 1:
             continue
         longest = max(1, round(duration(stage.longest).total_seconds() / 86_400))
-        asked = [
-            replace(m, name=f"{m.label} at {stage.name}")
-            for g, m in zip(gates, measures, strict=True)
-            if stage.share >= g.required_from
-        ]
+        asked = [(g, m) for g, m in zip(gates, measures, strict=True) if stage.share >= g.required_from]
         if not asked:
             continue
-        arms = replace(
-            counted,
-            measures=tuple(asked),
-            cells={"": {m.label: counted.cells[""][m.label.rpartition(" at ")[0]] for m in asked if m.terms}},
-            quantiles={
-                "": {m.label: counted.quantiles[""][m.label.rpartition(" at ")[0]] for m in asked if not m.terms}
-            },
-        )
         design = Design(
             share=stage.share,
             days=longest,
@@ -81,18 +75,22 @@ def plan_power(plan: Plan, traffic: Any, *, roles: Roles | Mapping[str, Any]) ->
             alpha=plan.alpha,
             any_time=True,
             window=0.0 if window is None else window.total_seconds() / 86_400,
+            tuned_for=TUNED,
+            tuned_at=plan.alpha_stage,
         )
-        found = review(
-            "release plan",
-            Evidence(roles=known, arms=arms, options={"design": design}),
-            ("detectable",),
-            primary=("detectable",),
-            margins={},
-            alpha=plan.alpha,
-            tables=tables,
-        )
-        findings += list(found.findings)
-        whole, days = replace(found, findings=tuple(findings)), days + longest
+        for arms in _parts(counted, asked, stage.name):
+            found = review(
+                "release plan",
+                Evidence(roles=known, arms=arms, options={"design": design}),
+                ("detectable",),
+                primary=("detectable",),
+                margins={},
+                alpha=plan.alpha,
+                tables=tables,
+            )
+            findings += list(found.findings)
+            whole = replace(found, findings=tuple(findings))
+        days += longest
     if whole is None:
         raise InputError("No stage requires a gate on a metric; set required_from of the gates lower.")
     cannot = [f for f in whole if f.verdict is not Verdict.OK]
@@ -102,3 +100,30 @@ def plan_power(plan: Plan, traffic: Any, *, roles: Roles | Mapping[str, Any]) ->
         else f"The plan would wait for a person: {cannot[0].sentence}"
     )
     return replace(whole, decision=said)
+
+
+def _parts(counted: Arms, asked: Sequence[tuple[Gate, Measure]], stage: str) -> Iterator[Arms]:
+    """The traffic as a whole, then every segment that a gate requires, with the margin that holds there."""
+    total = max(1.0, float(counted.assigned.sum()))
+    for segment in counted.cells:
+        chosen = [m for g, m in asked if not segment or g.segments]
+        known = [m for m in chosen if m.terms]
+        size = max((float(counted.cells[segment][m.label].units.sum()) for m in known), default=0.0)
+        if not chosen or (segment and size < LEAST_SEGMENT * total):
+            continue
+        where = f"{stage} in {segment}" if segment else stage
+        parts = {m.label: replace(_of_segment(m) if segment else m, name=f"{m.label} at {where}") for m in chosen}
+        share = size / total if segment else 1.0
+        yield replace(
+            counted,
+            measures=tuple(parts.values()),
+            cells={"": {parts[m.label].label: counted.cells[segment][m.label] for m in known}},
+            quantiles={"": {parts[m.label].label: counted.quantiles[segment][m.label] for m in chosen if not m.terms}},
+            assigned=np.round(counted.assigned * share).astype(np.int64),
+        )
+
+
+def _of_segment(m: Measure) -> Measure:
+    if m.margin is not None:
+        return replace(m, margin=m.margin * m.segment_times)
+    return replace(m, relative=(RELATIVE.margin if m.relative is None else m.relative) * m.segment_times)
