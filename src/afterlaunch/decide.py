@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from afterlaunch.finding import Direction, Effect, Finding, Goal, Json, Verdict
@@ -367,7 +367,7 @@ def _finding(e: Estimate, margin: float, alpha: float, alpha_each: float, family
             )
     sentence = e.say(effect, verdict) if effect is not None and e.say is not None else e.sentence
     if effect is not None and verdict is Verdict.UNDECIDED:
-        sentence += f" {UNCERTAIN[e.goal].format(quantity(margin, e.kind.unit))}"
+        sentence += _uncertain(e.goal, margin, e.kind.unit)
     return Finding(
         check=e.check,
         key=e.kind.key,
@@ -400,6 +400,31 @@ UNCERTAIN: dict[Goal, str] = {
     "none": "That is too uncertain to say that it lies within {}.",
 }
 """What is added to the sentence of an estimate that does not decide."""
+
+
+def _uncertain(goal: Goal, margin: float, unit: str) -> str:
+    return f" {UNCERTAIN[goal].format(quantity(margin, unit))}"
+
+
+def withheld(f: Finding, because: Finding, *, reason: str, mend: str) -> Finding:
+    """A finding whose number is shown and means nothing, as something that it rests on is broken.
+
+    Args:
+        f: The finding; one without an effect is left as it is.
+        because: What is broken.
+        reason: Why, as a code.
+        mend: What has to be mended first, such as "the experiment".
+    """
+    if f.effect is None:
+        return f
+    return replace(
+        f,
+        verdict=Verdict.UNDECIDED,
+        reason=reason,
+        sentence=f.sentence.removesuffix(_uncertain(f.goal, f.margin or 0.0, f.effect.unit)),
+        action=f"Mend {mend} first: {because.sentence}",
+        rows_needed=None,
+    )
 
 
 def _ends(
@@ -437,6 +462,7 @@ def _action(e: Estimate, verdict: Verdict, margin: float, rows_needed: int | Non
 
 
 REMEDIES: dict[str, str] = {
+    "units_wanted": "Wait for more units.",
     "reference_too_small": "More production rows would not decide it: the reference is too small. "
     "Give a larger reference, or set a wider margin.",
     "units_too_few": "More rows of the same units would not decide it: there are too few units. "

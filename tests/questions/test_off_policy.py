@@ -384,7 +384,7 @@ def test_bad_questions() -> None:
     assert "role propensity" in refused(roles={"outcome": "y"})
     assert "role item" in refused(roles={"outcome": "y", "propensity": "p"})
     assert "names the column 'q'" in refused(roles={**ROLES, "propensity": "q"})
-    assert "holds text" in refused(log.with_columns(y=pl.lit("yes")))
+    assert "holds String, no numbers" in refused(log.with_columns(y=pl.lit("yes")))
     assert "is infinite" in refused(log.with_columns(y=pl.lit(float("inf"))))
     assert "No row of the log has an outcome" in refused(log.with_columns(y=pl.lit(None, dtype=pl.Float64)))
     assert "No row of the log has an outcome" in refused(log.head(0))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 import polars as pl
 
-from afterlaunch.decide import InputError, Margins, decide, require_alpha
+from afterlaunch.decide import InputError, Margins, decide, require_alpha, withheld
 from afterlaunch.finding import Finding, Json, Review, Verdict
 from afterlaunch.profile.logged import Drafts
 from afterlaunch.questions.gather import Progress, preload
@@ -92,8 +91,7 @@ def interleaving(
     if counted.only_clicked:
         notes.append(
             "The log holds no place without a click, so the fairness of the drafts cannot be looked at, and "
-            "lists without a "
-            "click are missing: the preference is among lists with clicks."
+            "lists without a click are missing: the preference is among lists with clicks."
         )
     elif known.position is None:
         notes.append("Name the role position to see whether both rankers had the first place as often.")
@@ -150,7 +148,7 @@ def judge(
     alarms = [f for f in trust if blocks(f.key, f.verdict)]
     broken = max(alarms, key=lambda f: f.excess, default=None)
     if broken is not None:
-        effects = [_withheld(f, broken) for f in effects]
+        effects = [withheld(f, broken, reason="not_trusted", mend="the draft") for f in effects]
     return Review(
         "interleaving",
         (*trust, *effects),
@@ -166,19 +164,6 @@ def judge(
         tuple(notes),
         __version__,
         decision=_decision(effects[0], broken, drafts),
-    )
-
-
-def _withheld(f: Finding, because: Finding) -> Finding:
-    if f.effect is None:
-        return f
-    return replace(
-        f,
-        verdict=Verdict.UNDECIDED,
-        reason="not_trusted",
-        sentence=f.sentence.partition(" That is too uncertain ")[0],
-        action=f"Mend the draft first: {because.sentence}",
-        rows_needed=None,
     )
 
 
@@ -291,8 +276,7 @@ def _counted(table: Table, roles: Roles, team: str, names: tuple[Any, Any], note
         if found[2]["n"][0]:
             raise InputError(
                 f"The list {short(found[2]['list'][0])} is of several units of {roles.unit!r}, as are "
-                f"{found[2]['n'][0]:,} "
-                "lists; give lists of different units different names."
+                f"{found[2]['n'][0]:,} lists; give lists of different units different names."
             )
         if found[3]["n"][0]:
             notes.append(f"{found[3]['n'][0]:,} lists are of no unit and were taken as independent.")

@@ -19,12 +19,15 @@ from afterlaunch.roles_guess import guess_roles
 from afterlaunch.tables import (
     Cut,
     Table,
+    are_numbers,
+    as_number,
     as_text,
     cut,
     fetch,
     fetch_all,
     open_table,
     parse_every,
+    require_chances,
     require_kinds,
     require_roles,
     sample,
@@ -140,23 +143,11 @@ def _require_columns(table: Table, roles: Roles, explored: str | None, born: str
             raise InputError(f"The log has no column {column!r} that says when or which {what}; check the name.")
     if born is not None and table.kinds[born] != "time":
         raise InputError(f"The column {born!r} holds {table.schema()[born]}, no times; give when an item came.")
-    if explored is not None and table.kinds[explored] != "numeric" and table.given.get(explored) != nw.Boolean:
+    if explored is not None and not are_numbers(table, explored):
         raise InputError(f"The column {explored!r} holds {table.schema()[explored]}; give true or false, or 1 and 0.")
-    happened = roles.outcome
-    texts = happened is not None and table.kinds[happened] != "numeric" and table.given.get(happened) != nw.Boolean
-    if happened is not None and texts and roles.positive is None:
-        raise InputError(
-            f"The outcome {happened!r} holds {table.schema()[happened]}; give 0 and 1, or say which value is positive "
-            "with the role positive."
-        )
     asked = []
     if roles.propensity is not None:
-        if table.kinds[roles.propensity] != "numeric":
-            raise InputError(
-                f"The propensity {roles.propensity!r} holds {table.schema()[roles.propensity]}, no numbers."
-            )
-        p = nw.col(roles.propensity)
-        asked += [p.min().alias("low"), p.max().alias("high"), p.is_null().cast(nw.Int64).sum().alias("gap")]
+        require_chances(table, roles.propensity, "propensity", taken=True)
     if explored is not None and table.kinds[explored] == "numeric":
         e = nw.col(explored)
         asked.append(((e != 0) & (e != 1)).cast(nw.Int64).sum().alias("neither"))
@@ -166,28 +157,10 @@ def _require_columns(table: Table, roles: Roles, explored: str | None, born: str
         notes.append(f"{lost:,} rows without an item were left out.")
     if not found["items"]:
         raise InputError(f"The item {roles.item!r} is missing in every row; give what was shown.")
-    if found.get("gap"):
-        raise InputError(f"The propensity {roles.propensity!r} is missing in {found['gap']:,} rows; log it for each.")
-    if found.get("low") is not None and not (found["low"] > 0 and found["high"] <= 1):
-        wrong = found["low"] if found["low"] <= 0 else found["high"]
-        raise InputError(
-            f"The propensity {roles.propensity!r} is {wrong!r} in a row that was shown; log the probability with which "
-            "the item was drawn, above 0 and at most 1."
-        )
     if found.get("neither"):
         raise InputError(
             f"The column {explored!r} is neither 0 nor 1 in {found['neither']:,} rows; give 1 for by chance."
         )
-
-
-def _one(table: Table, column: str, positive: object = None) -> nw.Expr:
-    """A column as numbers; 1 for true, or for the positive value."""
-    if table.kinds[column] == "numeric" and positive is None:
-        return nw.col(column).cast(nw.Float64)
-    value = "true" if positive is None or positive is True else positive
-    held: Any = value if table.kinds[column] == "numeric" else as_text(value)
-    yes = nw.when(nw.col(column) == held).then(nw.lit(1.0)).otherwise(nw.lit(0.0))
-    return nw.when(~nw.col(column).is_null()).then(yes)
 
 
 def _count(
@@ -206,8 +179,8 @@ def _count(
         )
     rows = table.frame.filter(~nw.col(found.column).is_null() & ~nw.col(item).is_null())
     sums = [nw.len().alias("al_shown")]
-    outcome = _one(table, roles.outcome, roles.positive) if roles.outcome is not None else None
-    chance = _one(table, explored).fill_null(0.0) if explored is not None else None
+    outcome = as_number(table, roles.outcome, roles.positive) if roles.outcome is not None else None
+    chance = as_number(table, explored).fill_null(0.0) if explored is not None else None
     if outcome is not None:
         sums.append(outcome.sum().alias("al_chosen"))
     if chance is not None:

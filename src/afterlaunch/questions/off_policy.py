@@ -12,14 +12,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from afterlaunch.decide import InputError, Margins, decide, require_alpha
+from afterlaunch.decide import InputError, Margins, decide, require_alpha, withheld
 from afterlaunch.finding import Finding, Json, Review, Verdict
 from afterlaunch.profile.logged import Logged, Unseen
 from afterlaunch.questions.gather import Progress, preload
 from afterlaunch.questions.rewards import reward_of
 from afterlaunch.roles import Roles
 from afterlaunch.stats.reward_model import Policy, cross_fitted
-from afterlaunch.tables import Table, fetch, open_table, require_kinds, require_roles, sample
+from afterlaunch.tables import Table, fetch, open_table, require_chances, require_kinds, require_roles, sample
 from afterlaunch.tables.rules import short
 
 CHECKS = ("off_policy",)
@@ -103,13 +103,13 @@ def off_policy(
     require_kinds(table, known)
     own = _own_model(model, table, target_policy)
     say("looking at the probabilities")
-    _require_probabilities(table, str(known.propensity), positive=True)
+    require_chances(table, str(known.propensity), "propensity", taken=True)
     if target is not None:
         if not isinstance(target, str):
             raise InputError(f"The target is {target!r}; give the name of a column, or a table as target_policy.")
         if target not in table.columns:
             raise InputError(f"The log has no column {target!r}, the target; check the name.")
-        _require_probabilities(table, target, positive=False)
+        require_chances(table, target, "probability", taken=False)
     absolute = any(key.partition("@")[0] == "off_policy/difference" for key in held.given)
     notes: list[str] = []
     frame, total = _fetched(table, known, target, own, notes)
@@ -157,7 +157,7 @@ def judge(
         progress: Called with a few words on what is being done.
     """
     from afterlaunch import __version__
-    from afterlaunch.checks.off_policy import CHECK, blocks, estimates
+    from afterlaunch.checks.off_policy import CHECK, WITHHELD, estimates
 
     say = progress or (lambda _: None)
     say("deciding")
@@ -168,10 +168,11 @@ def judge(
     effects = decide(
         [e for e in found if e.primary], margins=held, alpha=alpha, primary=PRIMARY, family="off-policy review"
     )
-    broken = next((f for f in trust if blocks(f.key, f.verdict)), None)
+    broken = next((f for f in trust if f.key in WITHHELD and f.verdict is Verdict.ALARM), None)
     if broken is not None:
-        trust = [f if f is broken else _withheld(f, broken) for f in trust]
-        effects = [_withheld(f, broken) for f in effects]
+        why = WITHHELD[broken.key]
+        trust = [f if f is broken else withheld(f, broken, reason=why, mend="the log") for f in trust]
+        effects = [withheld(f, broken, reason=why, mend="the log") for f in effects]
     return Review(
         "off_policy",
         (*trust, *effects),
@@ -180,22 +181,6 @@ def judge(
         tuple(notes),
         __version__,
         decision=_decision(effects[0], broken),
-    )
-
-
-def _withheld(f: Finding, because: Finding) -> Finding:
-    """A finding that is not to be believed, as the log does not support it."""
-    from afterlaunch.checks.off_policy import SUPPORT
-
-    if f.effect is None:
-        return f
-    return replace(
-        f,
-        verdict=Verdict.UNDECIDED,
-        reason={SUPPORT.key: "no_support"}.get(because.key, "wrong_probabilities"),
-        sentence=f.sentence.partition(" That is too uncertain ")[0],
-        action=f"Mend the log first: {because.sentence}",
-        rows_needed=None,
     )
 
 
@@ -220,8 +205,7 @@ def _own_model(model: Any, table: Table, policy: Any) -> tuple[str, str] | None:
         if policy is None:
             raise InputError(
                 "A model of the reward needs to know what else the new policy would do; give target_policy, or "
-                "two columns "
-                "of your own model."
+                "two columns of your own model."
             )
         return None
     if isinstance(model, str) or not isinstance(model, Sequence) or len(model) != 2:
@@ -248,45 +232,6 @@ def _own_model(model: Any, table: Table, policy: Any) -> tuple[str, str] | None:
 def _count(table: Table, condition: nw.Expr) -> int:
     hits = nw.when(condition).then(nw.lit(1)).otherwise(nw.lit(0)).sum().alias("n")
     return int(fetch(table.frame.select(hits), table).item() or 0)
-
-
-def _require_probabilities(table: Table, column: str, *, positive: bool) -> None:
-    """Refuse what cannot be the probability of an action that was taken, or might be."""
-    role = "propensity" if positive else "probability"
-    if table.kinds[column] != "numeric":
-        raise InputError(f"The {role} {column!r} of the {table.name} table holds no numbers; give numbers from 0 to 1.")
-    p = nw.col(column).cast(nw.Float64)
-    low = p <= 0 if positive else p < 0
-    one, none = nw.lit(1), nw.lit(0)
-    found = fetch(
-        table.frame.select(
-            nw.len().alias("rows"),
-            nw.when(p.is_null()).then(one).otherwise(none).sum().alias("missing"),
-            nw.when(low).then(one).otherwise(none).sum().alias("low"),
-            nw.when(p > 1).then(one).otherwise(none).sum().alias("high"),
-            p.min().alias("least"),
-            p.max().alias("most"),
-        ),
-        table,
-    ).row(0, named=True)
-    which = f"The {role} {column!r} of the {table.name} table is"
-    rows = f"of {found['rows']:,} rows"
-    if found["missing"]:
-        remedy = "leave out rows whose probability was not logged" if positive else "give 0 where it would not take it"
-        raise InputError(f"{which} missing in {found['missing']:,} {rows}; {remedy}.")
-    if found["low"]:
-        remedy = (
-            "what was shown had a chance above 0: log the probability at the moment of the draw"
-            if positive
-            else "give probabilities from 0 to 1"
-        )
-        raise InputError(f"{which} {found['least']!r} in the worst of {found['low']:,} {rows} at or below 0; {remedy}.")
-    if found["high"]:
-        raise InputError(
-            f"{which} {found['most']!r} in the worst of {found['high']:,} {rows} above 1; give probabilities, "
-            "not percent "
-            "or scores."
-        )
 
 
 def _fetched(
@@ -380,7 +325,7 @@ def _policy(given: Any, log: Table, roles: Roles) -> _Joining:
             )
     if PROBABILITY not in table.columns:
         raise InputError(f"The target_policy table has no column {PROBABILITY!r}; name its probabilities so.")
-    _require_probabilities(table, PROBABILITY, positive=False)
+    require_chances(table, PROBABILITY, "probability", taken=False)
     columns = {name: nw.col(column) for name, column in keys.items()}
     frame = fetch(table.frame.select(**columns, probability=nw.col(PROBABILITY).cast(nw.Float64)), table)
     if frame.height == 0:
@@ -488,7 +433,6 @@ def _said(logged: Logged, column: bool, model: Any) -> list[str]:
         out.append(f"No model of the reward was fitted, so there is no doubly robust estimate: {why}.")
     out.append(
         "Each place is taken for itself: what else stands in the list, and what users would get used to, no "
-        "estimate from "
-        "old decisions holds. An A/B does."
+        "estimate from old decisions holds. An A/B does."
     )
     return out

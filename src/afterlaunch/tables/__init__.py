@@ -9,9 +9,11 @@ tables that contradict their roles.
 from afterlaunch.tables.calendar import Every, parse_every
 from afterlaunch.tables.frames import as_pandas
 from afterlaunch.tables.joining import JoinInfo, join_outcomes
+from afterlaunch.tables.numbers import are_numbers, as_number
 from afterlaunch.tables.opening import open_table
 from afterlaunch.tables.rules import (
     align_kinds,
+    require_chances,
     require_kinds,
     require_probability,
     require_roles,
@@ -28,6 +30,8 @@ __all__ = [
     "JoinInfo",
     "Table",
     "align_kinds",
+    "are_numbers",
+    "as_number",
     "as_pandas",
     "as_text",
     "collecting",
@@ -40,6 +44,7 @@ __all__ = [
     "missing",
     "open_table",
     "parse_every",
+    "require_chances",
     "require_kinds",
     "require_probability",
     "require_roles",

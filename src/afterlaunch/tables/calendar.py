@@ -118,6 +118,22 @@ def in_utc(given: datetime | int) -> datetime:
     return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
 
 
+def on_clock(moment: datetime, zoned: bool) -> datetime:
+    """A moment as a column of times has it: with UTC, or without a zone, which is taken as UTC.
+
+    Args:
+        moment: The moment.
+        zoned: Whether the column's times have a zone.
+
+    Example:
+        >>> from datetime import timezone
+        >>> on_clock(datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), False).hour
+        0
+    """
+    utc = in_utc(moment)
+    return utc if zoned else utc.replace(tzinfo=None)
+
+
 def moment_of(us: int) -> datetime:
     """The moment so many microseconds from 1970.
 

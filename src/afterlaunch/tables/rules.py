@@ -101,6 +101,61 @@ def _refuse_kind(table: Table, column: str, kind: Kind, role: str, needed: str, 
     )
 
 
+def require_chances(table: Table, column: str, role: str, *, taken: bool) -> None:
+    """Refuse what cannot be the chance of an action.
+
+    Args:
+        table: One table.
+        column: The chances.
+        role: What they are called in the sentence, such as "propensity".
+        taken: Whether the action was taken, so that its chance was above 0.
+
+    Raises:
+        InputError: With the worst value, how many rows, and the remedy.
+
+    Example:
+        >>> import polars as pl
+        >>> from afterlaunch.tables import open_table
+        >>> log = open_table(pl.DataFrame({"p": [0.5, 0.0]}), name="log")
+        >>> require_chances(log, "p", "propensity", taken=True)
+        Traceback (most recent call last):
+        afterlaunch.decide.InputError: The propensity 'p' of the log table is 0.0 in the worst of 1 of 2 rows ...
+    """
+    if table.kinds[column] != "numeric":
+        raise InputError(f"The {role} {column!r} of the {table.name} table holds no numbers; give numbers from 0 to 1.")
+    p = nw.col(column).cast(nw.Float64)
+    low = p <= 0 if taken else p < 0
+    one, none = nw.lit(1), nw.lit(0)
+    found = fetch(
+        table.frame.select(
+            nw.len().alias("rows"),
+            nw.when(p.is_null()).then(one).otherwise(none).sum().alias("missing"),
+            nw.when(low).then(one).otherwise(none).sum().alias("low"),
+            nw.when(p > 1).then(one).otherwise(none).sum().alias("high"),
+            p.min().alias("least"),
+            p.max().alias("most"),
+        ),
+        table,
+    ).row(0, named=True)
+    which = f"The {role} {column!r} of the {table.name} table is"
+    rows = f"of {found['rows']:,} rows"
+    if found["missing"]:
+        remedy = "leave out rows whose probability was not logged" if taken else "give 0 where it would not take it"
+        raise InputError(f"{which} missing in {found['missing']:,} {rows}; {remedy}.")
+    if found["low"]:
+        remedy = (
+            "what was shown had a chance above 0: log the probability at the moment of the draw"
+            if taken
+            else "give probabilities from 0 to 1"
+        )
+        raise InputError(f"{which} {found['least']!r} in the worst of {found['low']:,} {rows} at or below 0; {remedy}.")
+    if found["high"]:
+        raise InputError(
+            f"{which} {found['most']!r} in the worst of {found['high']:,} {rows} above 1; give probabilities, not "
+            "percent or scores."
+        )
+
+
 def require_probability(table: Table, column: str) -> None:
     """Refuse a score outside [0, 1] where it must be a probability.
 
