@@ -7,6 +7,7 @@ in; `Ratio("clicked")` is the mean over rows, with rows of one unit taken as dep
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
@@ -27,7 +28,7 @@ GOALS: tuple[Goal, ...] = ("superiority", "non-inferiority", "equivalence")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class Measure(ABC):
     """What all metrics of an experiment have in common.
 
     Attributes:
@@ -79,23 +80,23 @@ class Measure:
         """What it is called."""
         return self.name or self.default_name()
 
+    @abstractmethod
     def default_name(self) -> str:
         """A name made of the columns."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def terms(self) -> tuple[Term, ...]:
-        """What is added up for each unit."""
-        raise NotImplementedError
+        """What is added up for each unit; nothing for a quantile, which is counted apart."""
 
     @property
     def direction(self) -> Direction:
         """Which direction of the difference is bad."""
         return "down" if self.better == "up" else "up"
 
+    @abstractmethod
     def value(self, means: Floats) -> float:
         """The metric from the means over units of its terms."""
-        raise NotImplementedError
 
 
 def _is_number(value: object) -> bool:

@@ -78,7 +78,7 @@ def _response(seen: Exposures) -> Estimate:
     found, how = None, "impressions filled by chance" if explored else "logged propensities"
     if three and explored:
         assert seen.explored is not None
-        if _uneven(seen.explored, _known(seen)):
+        if _uneven(seen.explored, seen.there):
             return _not_random(seen)
         model = seen.shown - seen.explored
         found = amplification(seen.explored[at], seen.explored[at], model[at + 1], model[at - 1], present)
@@ -119,7 +119,7 @@ def _independent(seen: Exposures) -> bool:
     its own, and fewer where an item stands in a list only once.
     """
     assert seen.inverse is not None
-    could = float((seen.shown.sum(axis=1) * _known(seen).sum(axis=1)).sum())
+    could = float((seen.shown.sum(axis=1) * seen.there.sum(axis=1)).sum())
     return could > 0 and abs(float(seen.inverse.sum()) / could - 1) < NEARLY
 
 
@@ -127,19 +127,9 @@ NEARLY = 0.05
 """By so much may the sum of 1 / propensity be off."""
 
 
-def _known(seen: Exposures) -> NDArray[np.bool_]:
-    """Which items there were in each window, by when they were first and last shown, shape (windows, items)."""
-    windows = np.arange(len(seen.windows))[:, None]
-    any_shown = seen.shown > 0
-    first = np.where(any_shown.any(axis=0), any_shown.argmax(axis=0), 0)
-    last = np.where(any_shown.any(axis=0), len(seen.windows) - 1 - any_shown[::-1].argmax(axis=0), len(seen.windows))
-    out: NDArray[np.bool_] = (windows >= first[None, :]) & (windows <= last[None, :])
-    return out
-
-
 def _present(seen: Exposures) -> NDArray[np.bool_]:
     """Items that were shown before the window and after the one that follows, or were never shown at all."""
-    known = _known(seen)
+    known = seen.there
     before = np.vstack([np.ones_like(known[:1]), known[:-1]])
     after = np.vstack([known[2:], np.ones_like(known[:2])])[: len(known)]
     # The last windows have nothing after them: there the item has to be shown in the window itself, or later.
@@ -305,7 +295,7 @@ def _cost(seen: Exposures, share: float) -> Estimate | None:
         action="Explore less, or only among items that have not been shown enough to be judged.",
         n=int(seen.explored.sum()),
         method="delta method over items",
-        binding="units_too_few",
+        binding="units_wanted",
         primary=False,
         things="impressions by chance",
         table=_cures(seen, -found.relative),

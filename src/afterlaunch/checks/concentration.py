@@ -13,7 +13,8 @@ from afterlaunch.checks.evidence import Check, Evidence
 from afterlaunch.decide import EffectKind, Estimate
 from afterlaunch.finding import Effect, Json, Verdict
 from afterlaunch.profile.exposures import Exposures
-from afterlaunch.stats.concentration import Trend, debiased_gini, trend, unbiased_hhi
+from afterlaunch.stats.concentration import concentration, debiased_gini, unbiased_hhi
+from afterlaunch.stats.trend import trend
 from afterlaunch.words import estimate as in_words
 from afterlaunch.words import plain, quantity
 
@@ -22,13 +23,13 @@ Floats = NDArray[np.float64]
 GINI = EffectKind(
     "gini",
     "change of the Gini index",
-    "Gini",
+    "",
     0.05,
     "up",
     "from .60 to .65 the upper tenth gains about five points of all",
 )
 HHI = EffectKind(
-    "hhi", "change of the Herfindahl index", "HHI", 0.01, "up", "one hit more that alone takes a tenth of everything"
+    "hhi", "change of the Herfindahl index", "", 0.01, "up", "one hit more that alone takes a tenth of everything"
 )
 EFFECTIVE = EffectKind(
     "effective",
@@ -146,11 +147,7 @@ def _log_effective_weight(counts: Floats) -> Floats:
 
 
 def _coverage(counts: Floats) -> float:
-    """Least share of the catalogue that takes `COVERED` of exposure, between items where it falls between two."""
-    falling = np.sort(counts)[::-1].cumsum() / counts.sum()
-    last = int(np.searchsorted(falling, COVERED))
-    before = float(falling[last - 1]) if last else 0.0
-    return (last + (COVERED - before) / (float(falling[last]) - before)) / counts.size
+    return concentration(counts).coverage(COVERED)
 
 
 def _coverage_weight(counts: Floats) -> Floats:
@@ -251,9 +248,7 @@ def _trend(seen: Exposures, line: _Line, subject: str, segment: str | None) -> E
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
-        return (
-            f"{in_words(effect)} is the {line.kind.name}{where} over {int(span) + 1} {seen.every}s ({first} to {last})."
-        )
+        return f"{in_words(effect)} {line.kind.name}{where} over {int(span) + 1} {seen.every}s ({first} to {last})."
 
     return Estimate(
         "concentration",
@@ -270,7 +265,7 @@ def _trend(seen: Exposures, line: _Line, subject: str, segment: str | None) -> E
         binding="too_few_windows",
         segment=segment,
         primary=False,
-        table=_picture(seen, line, found, where),
+        table=_picture(seen, line, where),
     )
 
 
@@ -281,8 +276,7 @@ def _shown(line: _Line, window: int) -> str:
     return quantity(float(f"{value:.3g}"), "share" if line.kind.unit == "share" else "")
 
 
-def _picture(seen: Exposures, line: _Line, found: Trend, where: str) -> Json:
-    del found
+def _picture(seen: Exposures, line: _Line, where: str) -> Json:
     transform = math.exp if line.relative else float
     rows = [w for w in range(len(seen.windows)) if math.isfinite(line.values[w]) and math.isfinite(line.se[w])]
     return {

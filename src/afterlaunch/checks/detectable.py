@@ -113,7 +113,8 @@ def _one(arms: Arms, m: Measure, design: Design) -> Estimate:
     need = {name: _needed(how, spread, margin, design) for name, how in (("daily", every), ("once", once))}
 
     def interval(low: float, high: float) -> tuple[float, float]:
-        return tuple(float(v) for v in np.exp(_logs(math.log(value), error, low, high)))  # type: ignore[return-value]
+        found = symmetric(math.log(value), error, math.inf, low, high)
+        return math.exp(found.low), math.exp(found.high)
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
@@ -142,14 +143,9 @@ def _one(arms: Arms, m: Measure, design: Design) -> Estimate:
         n=int(total),
         method="normal approximation" + ("; spread by delete-one-day jackknife" if error > 0 else ""),
         things="units",
-        binding="units_too_few",
+        binding="units_wanted",
         table=_curve(arms, m, spread, margin, design, (every, once), kind.unit),
     )
-
-
-def _logs(value: float, error: float, low: float, high: float) -> tuple[float, float]:
-    found = symmetric(value, error, math.inf, low, high)
-    return found.low, found.high
 
 
 def smallest(looks: Looks, spread: float, units: float, design: Design) -> float:
@@ -224,13 +220,7 @@ def _units_after(arms: Arms, days: float) -> float:
         return float(entered[-1])
     if days <= len(entered):
         return float(np.interp(days, np.arange(len(entered) + 1), np.r_[0.0, entered]))
-    return float(entered[-1] + (days - len(entered)) * _pace(arms))
-
-
-def _pace(arms: Arms) -> float:
-    daily = arms.assigned.sum(axis=0)
-    late = daily[-8:-1] if daily.size > 1 else daily
-    return max(float(late.mean()), 1e-9)
+    return float(entered[-1] + (days - len(entered)) * arms.per_day)
 
 
 def _days_for(arms: Arms, units: float, window: float) -> float | None:
@@ -239,7 +229,7 @@ def _days_for(arms: Arms, units: float, window: float) -> float | None:
     entered = arms.assigned.sum(axis=0).cumsum().astype(float)
     if units <= entered[-1]:
         return float(np.searchsorted(entered, units)) + 1 + window
-    return len(entered) + window + math.ceil((units - float(entered[-1])) / _pace(arms))
+    return len(entered) + window + math.ceil((units - float(entered[-1])) / arms.per_day)
 
 
 def _in_days(days: float | None) -> str:

@@ -16,7 +16,7 @@ from afterlaunch.profile.arms import Arms, Cells
 from afterlaunch.stats.contrast import p_beyond
 from afterlaunch.stats.intervals import normal_quantile, rows_for
 from afterlaunch.stats.lift import Floats, Function, Lift, lift
-from afterlaunch.stats.looks import AnyTime, Looks
+from afterlaunch.stats.looks import AnyTime, Looks, Once
 from afterlaunch.stats.quantile_gap import QuantileGap
 from afterlaunch.words import estimate as in_words
 from afterlaunch.words import number, plain, quantity
@@ -280,9 +280,12 @@ class _Base:
             return rows_for(decides, units)
 
         def p_value(margin: float) -> float:
+            bound, bad = margin, kind.direction
             if self.goal == "better":
-                return p_beyond(partial(ends, looks), 0.0, "up" if kind.direction == "down" else "down")
-            return p_beyond(partial(ends, looks), margin, kind.direction)
+                bound, bad = 0.0, "up" if kind.direction == "down" else "down"
+            p = p_beyond(partial(ends, looks), bound, bad)
+            # Intervals for many looks do not close at an error rate of one half, so beyond it nothing is known.
+            return p if p < 0.5 or isinstance(looks, Once) else 1.0
 
         return Estimate(
             "effect",
@@ -339,11 +342,11 @@ def _course(arms: Arms, m: Measure, arm: int, segment: str) -> Json | None:
         return None
     return {
         "kind": "lines",
-        "title": f"{plain(m.label)}, day by day",
+        "title": f"{plain(m.label)}, day by day (intervals hold at every look)",
         "x_title": "units that entered until",
         "y_title": "relative change" if relative else "change",
         "series": [
-            {"name": "change, valid at every look", "x": x, "y": y, "low": lows, "high": highs},
+            {"name": "change", "x": x, "y": y, "low": lows, "high": highs},
             {"name": "no change", "x": x, "y": [0.0] * len(x), "low": None, "high": None},
         ],
     }

@@ -69,8 +69,8 @@ LEAST_EFFECTIVE = 50.0
 LEAST_REWARDED = 20.0
 """The same for decisions with a reward: fewer do not show how uneven rewards are."""
 
-TRUSTED = (SUPPORT.key, PROPENSITY.key)
-"""Effects that forbid to judge the others when they alarm."""
+WITHHELD = {SUPPORT.key: "no_support", PROPENSITY.key: "wrong_probabilities"}
+"""Effects that forbid to judge the others when they alarm, and the reason code of those."""
 
 TOO_UNEVEN = "weights_too_uneven"
 
@@ -152,8 +152,7 @@ def _propensity(logged: Logged, weights: Paired) -> Estimate:
         interval,
         say,
         "Log the probability of the action at the moment it is drawn, for the same place; see that the new one "
-        "is of that "
-        "action too, and sums to 1.",
+        "is of that action too, and sums to 1.",
         None,
         weights,
     )
@@ -229,8 +228,10 @@ def _effective(logged: Logged, found: OffPolicy) -> Estimate:
     )
 
 
-TOO_UNEVEN_ACTION = "Ask about a policy nearer to the logged one, log more decisions, or let the old policy "
-"explore what the new one prefers."
+TOO_UNEVEN_ACTION = (
+    "Ask about a policy nearer to the logged one, log more decisions, or let the old policy explore what the new one "
+    "prefers."
+)
 
 
 def _too_uneven(found: OffPolicy) -> str:
@@ -463,11 +464,6 @@ def _things(logged: Logged) -> str:
 
 def _sample(logged: Logged) -> int | None:
     return logged.rows if logged.rows < logged.total else None
-
-
-def blocks(key: str, verdict: Verdict) -> bool:
-    """Whether a finding of this check forbids to judge the outcome."""
-    return key in TRUSTED and verdict is Verdict.ALARM
 
 
 CHECK = Check(

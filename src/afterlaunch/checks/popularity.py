@@ -86,7 +86,7 @@ def run(evidence: Evidence) -> list[Estimate]:
                 primary=False,
             )
         ]
-    found = beyond(by_window, rows, hits, present=_known(seen))
+    found = beyond(by_window, rows, hits, present=seen.there)
 
     def say(effect: Effect, verdict: Verdict) -> str:
         del verdict
@@ -184,17 +184,6 @@ def _scale(model: Floats, present: NDArray[np.bool_], quality: Floats) -> Floats
     return out
 
 
-def _known(seen: Exposures) -> NDArray[np.bool_]:
-    """Which items there were in each window: from the first in which one was shown to the last."""
-    shown = seen.shown > 0
-    ever = shown.any(axis=0)
-    windows = np.arange(len(shown))[:, None]
-    first = np.where(ever, shown.argmax(axis=0), 0)
-    last = np.where(ever, len(shown) - 1 - shown[::-1].argmax(axis=0), len(shown))
-    out: NDArray[np.bool_] = (windows >= first[None, :]) & (windows <= last[None, :])
-    return out
-
-
 def _quality(rows: NDArray[np.int64], hits: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Rate of each item and its variance; without impressions that of all, as nothing speaks against it."""
     overall = float(hits.sum()) / max(float(rows.sum()), 1.0)
@@ -210,7 +199,7 @@ def _items(seen: Exposures, by_window: Floats, rows: Floats, hits: Floats) -> Js
     rate, variance = _quality(n, k)
     if float(rate.sum()) <= 0:
         return None
-    scale = _scale(by_window, _known(seen), rate)
+    scale = _scale(by_window, seen.there, rate)
     quality, se = rate * scale, np.sqrt(variance) * scale
     gap = share - quality
     known = np.flatnonzero((rows > 0) & (scale > 0))

@@ -190,7 +190,7 @@ def _split(arms: Arms) -> Estimate:
         if any_time
         else "chi-square test of the split",
         p_value=p_value,
-        binding="units_too_few",
+        binding="units_wanted",
         goal="none",
         things="units",
         table=table,
@@ -243,7 +243,7 @@ def _several(arms: Arms) -> Estimate:
         "id that was randomised.",
         n=total,
         method="binomial",
-        binding="units_too_few",
+        binding="units_wanted",
         things="units",
     )
 
@@ -277,7 +277,7 @@ def _start(arms: Arms) -> Estimate:
         action="Compare only days on which every arm ran: cut the log to them.",
         n=total,
         method="binomial",
-        binding="units_too_few",
+        binding="units_wanted",
         things="units",
     )
 
@@ -356,7 +356,7 @@ def _contrasts(
                 action=action,
                 n=int(found.units),
                 method="delta method over units" if arms.unit else "delta method over rows",
-                binding="units_too_few",
+                binding="units_wanted",
                 things="units",
             )
         )

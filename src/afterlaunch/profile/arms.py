@@ -110,6 +110,17 @@ class Arms:
     cut: Mapping[str, float] = field(default_factory=dict)
     ended: bool | None = None
 
+    @property
+    def per_day(self) -> float:
+        """Units that enter each day of late: the mean of seven days, without the very last, which may be short."""
+        daily = self.assigned.sum(axis=0)
+        late = daily[-8:-1] if daily.size > 1 else daily
+        first, last = self.days[0], self.days[-1]
+        length = 1.0
+        if isinstance(first, float) and isinstance(last, float):
+            length = (last - first) / (len(self.days) - 1)
+        return max(float(late.mean()) / length, 1e-9)
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -222,6 +233,16 @@ def _cells(
                 place: Any = (..., *order)
                 array[place] = value
     return Cells(added(f"n{tag}"), arrays[0], arrays[1], arrays[2], np.array([around[c] for c in what.columns]))
+
+
+def metric_key(label: str) -> str:
+    """Under which name the sums of a metric are wanted, apart from those that are made for trust."""
+    return f"metric:{label}"
+
+
+def flag(column: str) -> nw.Expr:
+    """A count of values made whether there are any."""
+    return nw.when(nw.col(column) > 0).then(nw.lit(1.0)).otherwise(nw.lit(0.0)).alias(column)
 
 
 def term_name(term: Term) -> str:

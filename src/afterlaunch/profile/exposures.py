@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from afterlaunch.profile.types import Floats, Ints
 from afterlaunch.watch import Window
 
@@ -47,3 +50,16 @@ class Exposures:
     born: Floats | None = None
     inflation: float = 1.0
     units: bool = False
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """Which items there were in each window, shape (windows, items).
+
+        From the first window in which an item was shown to the last; always, for one that was never shown.
+        """
+        shown, windows = self.shown > 0, np.arange(len(self.windows))[:, None]
+        ever = shown.any(axis=0)
+        first = np.where(ever, shown.argmax(axis=0), 0)
+        last = np.where(ever, len(shown) - 1 - shown[::-1].argmax(axis=0), len(shown))
+        out: NDArray[np.bool_] = (windows >= first) & (windows <= last)
+        return out

@@ -9,17 +9,19 @@ from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
 
-from afterlaunch.decide import InputError, Margins, decide, require_alpha
+from afterlaunch.decide import InputError, Margins, decide, require_alpha, withheld
 from afterlaunch.finding import Finding, Json, Review, Verdict
 from afterlaunch.measures import Goal, Measure, parse_measure
 from afterlaunch.profile.arms import Arms
-from afterlaunch.questions.arms import Log, Plan, count_arms, prepare, window_of
+from afterlaunch.questions.arms import Plan, count_arms, window_of
+from afterlaunch.questions.arms_log import Log, prepare
 from afterlaunch.questions.gather import Progress, preload
 from afterlaunch.roles import Roles
 from afterlaunch.roles_guess import guess_roles
 from afterlaunch.stats.looks import AnyTime, Once, Planned
 from afterlaunch.tables import open_table, require_kinds, require_roles
-from afterlaunch.words import plain, quantity
+from afterlaunch.tables.calendar import on_clock
+from afterlaunch.words import number, plain, quantity
 
 CHECKS = ("trust", "effect")
 PRIMARY = ("effect",)
@@ -179,7 +181,7 @@ def judge(
     )
     broken = [f for f in checked if blocks(f.key, f.verdict, f.reason)]
     if broken:
-        found = [_withheld(f, broken[0]) for f in found]
+        found = [withheld(f, broken[0], reason="not_trusted", mend="the experiment") for f in found]
     by_arm = {name: _of_arm(found, counted, i) for i, name in enumerate(counted.names[1:], start=1)}
     decision, arm = _decision(by_arm, counted, broken)
     harmed = _harmed(found, counted, counted.names.index(arm)) if not broken else None
@@ -324,10 +326,8 @@ def _date_of(value: Any, what: str) -> datetime:
 
 
 def _like(moment: datetime, other: datetime | None) -> datetime:
-    """The moment with a time zone just when the log's times have one."""
-    if other is None or (moment.tzinfo is None) == (other.tzinfo is None):
-        return moment
-    return moment.replace(tzinfo=other.tzinfo) if moment.tzinfo is None else moment.replace(tzinfo=None)
+    """The moment on the clock of the log's times."""
+    return moment if other is None else on_clock(moment, other.tzinfo is not None)
 
 
 def _said(counted: Arms, plan: Plan, log: Log, pre: Any) -> list[str]:
@@ -367,22 +367,11 @@ def _said(counted: Arms, plan: Plan, log: Log, pre: Any) -> list[str]:
 
 def _length(window: timedelta) -> str:
     hours = window.total_seconds() / 3600
-    number, unit = (hours / 24, "day") if hours % 24 == 0 else (hours, "hour")
-    return f"{number:g} {unit}" + ("" if number == 1 else "s")
+    many, unit = (hours / 24, "day") if hours % 24 == 0 else (hours, "hour")
+    return f"{many:g} {unit}" + ("" if many == 1 else "s")
 
 
 # ------------------------------------------------------------------ the decision
-
-
-def _withheld(f: Finding, because: Finding) -> Finding:
-    return replace(
-        f,
-        verdict=Verdict.UNDECIDED,
-        reason="not_trusted",
-        sentence=f.sentence.partition(" That is too uncertain ")[0],
-        action="Mend the experiment first: " + because.sentence,
-        rows_needed=None,
-    )
 
 
 def _harmed(found: Sequence[Finding], counted: Arms, arm: int) -> Finding | None:
@@ -431,7 +420,7 @@ def _decision(by_arm: Mapping[str, Sequence[Finding]], counted: Arms, broken: Se
         unit = first.effect.unit if first.effect is not None else ""
         more = f" A gain of {quantity(first.margin or 0.0, unit)} is excluded." if first.goal == "better" else ""
         return f"Keep {control}: {first.sentence}{more}", arm
-    return f"Run on: {_longer(waiting, counted, shown)}", arm
+    return f"Run on: {_longer(waiting, counted)}", arm
 
 
 def _gain(f: Finding) -> float:
@@ -440,7 +429,7 @@ def _gain(f: Finding) -> float:
     return f.effect.value if f.direction == "down" else -f.effect.value
 
 
-def _longer(waiting: Sequence[Finding], counted: Arms, arm: str) -> str:
+def _longer(waiting: Sequence[Finding], counted: Arms) -> str:
     """How much longer the experiment has to run, in days where units come by the day."""
     first = waiting[0]
     unable = [f for f in waiting if f.rows_needed is None]
@@ -449,7 +438,8 @@ def _longer(waiting: Sequence[Finding], counted: Arms, arm: str) -> str:
     longest = max(waiting, key=lambda f: (f.rows_needed or 0) / max(f.n, 1))
     need, margin = longest.rows_needed or 0, longest.margin or 0.0
     unit = longest.effect.unit if longest.effect is not None else ""
-    see = quantity(margin, unit).replace(" %", " % points" if unit == "share" and longest.key == "difference" else " %")
+    points = unit == "share" and longest.key == "difference"
+    see = f"{number(100 * margin)} points" if points else quantity(margin, unit)
     if need <= longest.n:
         return (
             f"{first.sentence} The truth lies near the border; more days may not decide it, so decide whether "
@@ -457,7 +447,7 @@ def _longer(waiting: Sequence[Finding], counted: Arms, arm: str) -> str:
         )
     factor = need / max(longest.n, 1)
     if len(counted.days) >= 2:
-        per_day = _recent(counted)
+        per_day = counted.per_day
         more = max(1, math.ceil((factor - 1) * float(counted.assigned.sum()) / per_day))
         if more > LONGEST:
             years = "more than a year" if more < 730 else f"{min(more // 365, 1000):,} years or more"
@@ -473,14 +463,3 @@ def _longer(waiting: Sequence[Finding], counted: Arms, arm: str) -> str:
 
 LONGEST = 180
 """Days that an experiment may be asked to run on."""
-
-
-def _recent(counted: Arms) -> float:
-    """Units that enter each day of late: the mean of the last seven days, the very last left out as it may be short."""
-    daily = counted.assigned.sum(axis=0)
-    late = daily[-8:-1] if daily.size > 1 else daily
-    first, last = counted.days[0], counted.days[-1]
-    length = 1.0
-    if isinstance(first, float) and isinstance(last, float):
-        length = max((last - first) / (len(counted.days) - 1), 1e-9)
-    return max(float(late.mean()) / length, 1e-9)

@@ -10,7 +10,8 @@ from typing import Any
 from afterlaunch.decide import InputError, require_alpha
 from afterlaunch.finding import Review, Verdict
 from afterlaunch.measures import Measure, Quantile
-from afterlaunch.questions.arms import Plan, count_arms, prepare, window_of
+from afterlaunch.questions.arms import Plan, count_arms, window_of
+from afterlaunch.questions.arms_log import prepare
 from afterlaunch.questions.experiment import measures_of
 from afterlaunch.questions.gather import Progress, Tables, preload, review
 from afterlaunch.roles import Roles

@@ -139,16 +139,14 @@ def _columns(found: Sequence[str], given: Mapping[str, str]) -> _Columns:
     strange = next((name for name in given if name not in allowed), None)
     if strange is not None:
         raise InputError(f"Summaries have no column {strange!r}; their columns are {', '.join(allowed)}.")
-    names: dict[str, str | None] = {}
     for name in allowed:
-        column = given.get(name, name)
-        if column in found:
-            names[name] = column
-        elif name in COLUMNS or name in given:
-            raise InputError(f"The summaries have no column {column!r} for the {name}; name it in columns.")
-        else:
-            names[name] = None
-    return _Columns(**names)  # type: ignore[arg-type]
+        if given.get(name, name) not in found and (name in COLUMNS or name in given):
+            raise InputError(
+                f"The summaries have no column {given.get(name, name)!r} for the {name}; name it in columns."
+            )
+    arm, count, mean, variance = (given.get(name, name) for name in COLUMNS)
+    metric, time = (column if (column := given.get(name, name)) in found else None for name in ("metric", "time"))
+    return _Columns(arm, count, mean, variance, metric, time)
 
 
 def _checked(rows: pl.DataFrame, known: _Columns) -> pl.DataFrame:

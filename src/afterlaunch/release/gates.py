@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import narwhals as nw
@@ -16,7 +16,8 @@ from afterlaunch.measures import Mean, Ratio
 from afterlaunch.profile.buckets import BUCKETS, with_bucket
 from afterlaunch.profile.compared import Run
 from afterlaunch.questions.arms import Plan as Looking
-from afterlaunch.questions.arms import count_arms, prepare, window_of
+from afterlaunch.questions.arms import count_arms, window_of
+from afterlaunch.questions.arms_log import prepare
 from afterlaunch.questions.compare import compare
 from afterlaunch.questions.drift import drift
 from afterlaunch.questions.experiment import judge
@@ -26,6 +27,7 @@ from afterlaunch.roles import Roles
 from afterlaunch.stats.concentration import series
 from afterlaunch.stats.looks import AnyTime
 from afterlaunch.tables import Table, fetch, free_name, open_table, require_kinds, require_roles
+from afterlaunch.tables.calendar import on_clock
 from afterlaunch.tables.panel import is_run
 
 BLOCK = "10m"
@@ -166,17 +168,10 @@ def _of_panel(roles: Roles, panel: Any) -> Roles:
 
 def _of_stage(table: Table, roles: Roles, begin: datetime, now: datetime) -> Table:
     assert roles.time is not None
-    entered, until = (_like(m, table, roles.time) for m in (begin, now))
+    zoned = getattr(table.schema()[roles.time], "time_zone", None) is not None
+    entered, until = (on_clock(m, zoned) for m in (begin, now))
     when = nw.col(roles.time)
     return table.with_frame(table.frame.filter((when >= nw.lit(entered)) & (when < nw.lit(until))))
-
-
-def _like(moment: datetime, table: Table, column: str) -> datetime:
-    zone = getattr(table.schema()[column], "time_zone", None)
-    if (zone is None) == (moment.tzinfo is None):
-        return moment
-    # Times without a zone are taken as UTC, here as everywhere.
-    return moment.astimezone(UTC).replace(tzinfo=None) if zone is None else moment.replace(tzinfo=UTC)
 
 
 def _versions(table: Table, column: str) -> set[str]:

@@ -14,7 +14,8 @@ from afterlaunch.finding import Finding, Review, Verdict
 from afterlaunch.measures import Measure
 from afterlaunch.profile.arms import Arms
 from afterlaunch.questions.arms import Plan as Looking
-from afterlaunch.questions.arms import count_arms, prepare, window_of
+from afterlaunch.questions.arms import count_arms, window_of
+from afterlaunch.questions.arms_log import prepare
 from afterlaunch.questions.gather import Tables, review
 from afterlaunch.release.gates import LEAST_SEGMENT, TUNED
 from afterlaunch.release.plan import Gate, Plan, duration

@@ -161,10 +161,8 @@ class Lift:
 
     def interval(self, looks: Looks, alpha_low: float, alpha_high: float) -> tuple[float, float]:
         """Ends of the difference at one-sided error rates."""
-        return tuple(  # type: ignore[return-value]
-            self.value + sign * self.se * looks.multiplier(alpha, self.units, self.df)
-            for sign, alpha in ((-1, alpha_low), (1, alpha_high))
-        )
+        low, high = (looks.multiplier(alpha, self.units, self.df) * self.se for alpha in (alpha_low, alpha_high))
+        return self.value - low, self.value + high
 
     def relative_interval(self, looks: Looks, alpha_low: float, alpha_high: float) -> tuple[float, float]:
         """Ends of the relative difference, by the delta method on the scale of logarithms.
