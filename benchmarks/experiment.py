@@ -10,20 +10,14 @@ compared. The targets: ours takes at most 3 times as long, and less than 2 GB.
 
 from __future__ import annotations
 
-import argparse
 import os
-import resource
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
 
 import numpy as np
 import polars as pl
+from beside import beside
 
 TARGET, MOST_MB = 3.0, 2000
 PART = 5_000_000
@@ -71,44 +65,18 @@ def theirs(path: str) -> None:
     pl.scan_parquet(f"{path}/*.parquet").group_by("user").agg(sums).collect(engine="streaming")
 
 
-def measured(which: str, path: Path) -> tuple[float, float]:
-    """Seconds and megabytes of one run in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--one", which, "--folder", str(path)], check=True, capture_output=True, text=True
-    )
-    seconds, megabytes = done.stdout.split()[-2:]
-    return float(seconds), float(megabytes)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=50_000_000)
-    parser.add_argument("--units", type=int, default=5_000_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--one", choices=["ours", "theirs"], help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        import afterlaunch.questions.experiment  # noqa: F401  the clock runs for work, not for imports
-
-        started = time.perf_counter()
-        {"ours": ours, "theirs": theirs}[given.one](str(given.folder))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(time.perf_counter() - started, peak)
-        return 0
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = given.folder or Path(temporary)
-        path = folder / f"experiment-{given.rows}-{given.units}"
-        if not path.exists():
-            make(path, given.rows, given.units)
-        runs = [(measured("theirs", path), measured("ours", path)) for _ in range(given.repeats)]
-    base = statistics.median(b[0] for b, _ in runs)
-    mine = statistics.median(o[0] for _, o in runs)
-    memory = max(o[1] for _, o in runs)
-    print(f"group-by on the unit {base:.1f} s, ours {mine:.1f} s: {mine / base:.2f} times (at most {TARGET:g})")
-    print(f"peak memory {memory:,.0f} MB (at most {MOST_MB:,}); the group-by {max(b[1] for b, _ in runs):,.0f} MB")
-    return 0 if mine <= TARGET * base and memory <= MOST_MB else 1
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(
+        beside(
+            __doc__,
+            __file__,
+            ours=ours,
+            theirs=theirs,
+            make=make,
+            things="units",
+            sizes=(50_000_000, 5_000_000),
+            imports="afterlaunch.questions.experiment",
+            target=TARGET,
+            most_mb=MOST_MB,
+        )
+    )

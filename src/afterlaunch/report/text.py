@@ -27,6 +27,7 @@ REASONS: dict[str, str] = {
     "interval_straddles_margin": "The interval straddles the margin.",
     "reference_too_small": "The reference is too small.",
     "units_too_few": "There are too few units.",
+    "units_wanted": "There are too few units yet.",
 }
 """Reason codes in words; a code that is not listed is shown with its underscores as spaces."""
 
