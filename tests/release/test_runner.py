@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,10 +79,23 @@ def test_a_release_runs_to_its_end(tmp_path: Path) -> None:
     assert state.phase == "completed"
     assert shares == [0.1, 0.5, 1.0, 0.0]
     assert weights(tmp_path)["champion"] == "W47"
-    assert replay(found.steps()) == state
+    assert replay(PLAN, found.steps()) == state
     assert [row["phase"] for row in shown(found.steps())][-1] == "completed"
     with pytest.raises(InputError, match="had a release 'w47' before"):
         found.start(release="w47", champion="W47", challenger="W48", now=BEGIN + 9 * DAY)
+
+
+def test_a_history_that_does_not_follow_from_its_evidence_is_seen(tmp_path: Path) -> None:
+    found = begin(tmp_path)
+    for day in (1, 2):
+        tick(found, day)
+    steps = found.steps()
+    assert replay(PLAN, []) is None
+    forged = replace(steps[2], evidence={**steps[2].evidence, "units": 3})
+    with pytest.raises(ValueError, match="Step 3 does not follow from its evidence"):
+        replay(PLAN, [*steps[:2], forged])
+    with pytest.raises(ValueError, match="Step 2 has the version 3"):
+        replay(PLAN, [steps[0], steps[2]])
 
 
 def test_a_tick_that_changes_nothing_stores_nothing(tmp_path: Path) -> None:
@@ -158,7 +172,7 @@ def test_weights_and_history_agree_after_a_crash_anywhere(tmp_path: Path, seed: 
         assert not found.history.pending()
         share = {"completed": 0.0, "rolled_back": 0.0}.get(state.phase, PLAN.stages[state.stage].share)
         assert weights(tmp_path)["share"] == share
-        assert replay(found.steps()) == state
+        assert replay(PLAN, found.steps()) == state
 
 
 # ------------------------------------------------------------------ the forms of others

@@ -104,7 +104,7 @@ def estimates(logged: Logged) -> list[Estimate]:
         expected=logged.expected,
         groups=logged.groups,
     )
-    weights = paired(_by_unit(logged, found.weight.value, logged.target / logged.logged - found.weight.value))
+    weights = paired(found.each["weight"])
     return [_support(logged, weights), _propensity(logged, weights), _effective(logged, found), _lift(logged, found)]
 
 
@@ -261,7 +261,7 @@ def _lift(logged: Logged, found: OffPolicy) -> Estimate:
             f"{LEAST_REWARDED:.0f} are the least to go by.",
             "Log more decisions, or take an outcome that is less rare.",
         )
-    ways = _ways(logged, found)
+    ways = _ways(found)
     label, pair = next(reversed(ways.items()))
     if not pair.known:
         return _nothing(
@@ -324,28 +324,12 @@ MOST = 1e5
 ON_POLICY, IPS, SNIPS, DR = "as logged", "IPS", "SNIPS", "DR"
 
 
-def _ways(logged: Logged, found: OffPolicy) -> dict[str, Paired]:
+def _ways(found: OffPolicy) -> dict[str, Paired]:
     """Every estimate beside what was logged; the last one is the best."""
-    r, w = logged.reward, logged.target / logged.logged
-    value = found.on_policy.value
-    base = _by_unit(logged, value, r - value)
-    spread = {
-        ON_POLICY: (value, r - value),
-        IPS: (found.ips.value, w * r - found.ips.value),
-        SNIPS: (found.snips.value, w * (r - found.snips.value) / found.weight.value),
+    names = {ON_POLICY: "on_policy", IPS: "ips", SNIPS: "snips", DR: "dr"}
+    return {
+        label: paired(found.each[name], found.each["on_policy"]) for label, name in names.items() if name in found.each
     }
-    if found.dr is not None and logged.predicted is not None and logged.expected is not None:
-        spread[DR] = (found.dr.value, logged.expected + w * (r - logged.predicted) - found.dr.value)
-    return {label: paired(_by_unit(logged, mean, infl), base) for label, (mean, infl) in spread.items()}
-
-
-def _by_unit(logged: Logged, value: float, influence: Floats) -> Floats:
-    """A value of each unit, whose mean is the estimate, and whose variance that of its units' influence."""
-    if logged.groups is None:
-        return value + influence
-    rows = np.bincount(logged.groups)
-    sums = np.bincount(logged.groups, influence)[rows > 0]
-    return np.asarray(value + sums * (len(sums) / logged.rows), dtype=np.float64)
 
 
 def _effective_of(logged: Logged, weight: Floats) -> float:

@@ -62,6 +62,19 @@ class Evidence:
             "readings": [r.to_dict() for r in self.readings],
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Evidence:
+        """Read evidence back from `to_dict`.
+
+        Raises:
+            ValueError: When it is none.
+        """
+        try:
+            readings = tuple(Reading(**{**r, "verdict": Verdict(r["verdict"])}) for r in data["readings"])
+            return cls(data["stage"], datetime.fromisoformat(data["at"]), data["units"], readings)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"This is no evidence: {error}.") from error
+
 
 @dataclass(frozen=True, slots=True)
 class State:

@@ -10,7 +10,7 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
-from afterlaunch.decide import InputError
+from afterlaunch.decide import InputError, verdict_of
 from afterlaunch.finding import Finding, Review, Verdict
 from afterlaunch.measures import Mean, Ratio
 from afterlaunch.profile.buckets import BUCKETS, with_bucket
@@ -295,7 +295,7 @@ def _concentration(gate: Gate, table: Table, roles: Roles, state: State, plan: P
     low = value - se * looks.multiplier(alarm, units, np.inf)
     high = value + se * looks.multiplier(plan.alpha, units, np.inf)
     said = f"the Gini index of what is shown changes by {value:+.3f} [{low:+.3f}, {high:+.3f}], margin {margin:g}"
-    verdict = Verdict.ALARM if low > margin else Verdict.OK if high <= margin else Verdict.UNDECIDED
+    verdict = verdict_of(low, high, margin, "up")
     return Reading(gate.name, verdict, said if verdict is not Verdict.OK else "")
 
 

@@ -206,11 +206,19 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def replay(steps: Sequence[Stored]) -> State | None:
-    """The state that a history leads to; the last one stored, once every step follows from the one before.
+def replay(plan: Plan, steps: Sequence[Stored]) -> State | None:
+    """Take every step of a history again, and see that each follows from the one before.
+
+    Args:
+        plan: The plan that was followed.
+        steps: From `Releases.steps`.
+
+    Returns:
+        The state that the history leads to; None for an empty one.
 
     Raises:
-        ValueError: When versions have a gap, or a release that is over goes on.
+        ValueError: When versions have a gap, a release that is over goes on, or the controller would not have done
+            on the evidence of a step what was stored.
     """
     state: State | None = None
     for number, stored in enumerate(steps, start=1):
@@ -219,6 +227,10 @@ def replay(steps: Sequence[Stored]) -> State | None:
             raise ValueError(f"Step {number} has the version {stored.version}.")
         if state is not None and state.over and following.release == state.release:
             raise ValueError(f"Step {number} goes on with {state.release!r}, which is over.")
+        if state is not None and stored.evidence:
+            taken = controller.step(plan, state, Evidence.from_dict(stored.evidence), following.seen)
+            if taken != (following, tuple(Action.from_dict(a) for a in stored.actions)):
+                raise ValueError(f"Step {number} does not follow from its evidence: {following.reason}.")
         state = following
     return state
 

@@ -7,7 +7,8 @@ old policy had a chance to do everything that the new one would; `OffPolicy.weig
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,6 +58,8 @@ class OffPolicy:
         effective: Rows, or units, of equal weight that would be as precise.
         largest: Share of the sum of all weights that the heaviest row has.
         rows: Logged decisions.
+        each: "on_policy", "ips", "snips", "dr" and "weight" to a value of each unit, whose mean is the estimate and
+            whose spread that of the units' influence, shape (units,).
     """
 
     on_policy: Estimated
@@ -70,6 +73,7 @@ class OffPolicy:
     effective: float
     largest: float
     rows: int
+    each: Mapping[str, Floats] = field(compare=False, repr=False)
 
 
 def off_policy(
@@ -145,12 +149,26 @@ def off_policy(
     ips = float((w * r).mean())
     snips = float((w * r).sum()) / heavy
     off_plain, off_ips, off_snips = r - plain, w * r - ips, w * (r - snips) * (n / heavy)
+    spread = {
+        "on_policy": (plain, off_plain),
+        "ips": (ips, off_ips),
+        "snips": (snips, off_snips),
+        "weight": (heavy / n, w - heavy / n),
+    }
     dr = lift_dr = None
     if predicted is not None and expected is not None:
         each = _usable("expected", expected, n) + w * (r - _usable("predicted", predicted, n))
         value = float(each.mean())
         dr = estimated(value, each - value)
         lift_dr = estimated(value - plain, each - value - off_plain)
+        spread["dr"] = (value, each - value)
+
+    def values(value: float, influence: Floats) -> Floats:
+        if unit is None:
+            return value + influence
+        sums = np.bincount(unit, influence)[np.bincount(unit) > 0]
+        return np.asarray(value + sums * (units / n), dtype=np.float64)
+
     by_unit = w if unit is None else np.bincount(unit, w)
     return OffPolicy(
         on_policy=estimated(plain, off_plain),
@@ -164,6 +182,7 @@ def off_policy(
         effective=heavy**2 / float(by_unit @ by_unit),
         largest=float(w.max()) / heavy,
         rows=n,
+        each={name: values(*parts) for name, parts in spread.items()},
     )
 
 
