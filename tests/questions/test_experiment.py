@@ -674,6 +674,16 @@ def test_covariates_with_holes_are_filled_by_their_mean() -> None:
     assert values(f) == pytest.approx(values(g), rel=1e-9)
 
 
+def test_a_margin_on_another_scale_is_refused() -> None:
+    log = rows()
+    with pytest.raises(InputError, match="'effect/difference@y' holds nothing"):
+        ask(log, margins={"effect/difference@y": 0.3})
+    with pytest.raises(InputError, match="'effect/relative' holds nothing"):
+        ask(log, Mean("y", margin=0.3), margins={"effect/relative": 0.3})
+    found = named(ask(log, margins={"effect/relative@y": 0.3}))["effect/relative@y"]
+    assert found.margin == 0.3
+
+
 def test_large_sums_are_cut_where_that_is_asked_for() -> None:
     rng = np.random.default_rng(0)
     log = pl.DataFrame({"arm": np.repeat(["rules", "model"], [9000, 3000]), "y": rng.lognormal(0, 3, 12_000)})

@@ -162,6 +162,7 @@ def judge(
     trust, effects = (KNOWN[name].run(evidence) if name in CHECKS else [] for name in ("trust", "effect"))
     subjects = {"trust": [e.subject for e in trust], "effect": [e.subject for e in effects]}
     held.require_known({name: KNOWN[name].kinds for name in CHECKS}, subjects)
+    _require_used(margins, {(e.kind.key, e.subject) for e in effects})
     split = [e for e in trust if e.kind.key == SRM.key]
     rest = [e for e in trust if e.kind.key != SRM.key]
     checked = [
@@ -202,6 +203,21 @@ def judge(
         __version__,
         decision=decision,
     )
+
+
+def _require_used(margins: Mapping[str, float], measured: set[tuple[str, str]]) -> None:
+    """Refuse a margin on a scale that no metric is measured on: it would be taken and hold nothing."""
+    for key in margins:
+        head, _, subject = key.partition("@")
+        check, slash, effect = head.partition("/")
+        if check != "effect" or not slash:
+            continue
+        if not any(k == effect and (not subject or s == subject) for k, s in measured):
+            other = "a margin=" if effect == "difference" else "a relative="
+            of = f"{subject!r} is not" if subject else "no metric is"
+            raise InputError(
+                f"The margin {key!r} holds nothing, as {of} measured on that scale; give the metric {other} of its own."
+            )
 
 
 TRUST_ALPHA = 0.01
